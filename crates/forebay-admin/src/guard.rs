@@ -1,0 +1,161 @@
+//! What every request passes before a route sees it, and every answer before it leaves.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::middleware::Next;
+use axum::response::Response;
+
+use crate::routes::refusal;
+
+const POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
+
+/// Which requests are let through.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    hosts: Vec<String>,
+    body_bytes_max: u64,
+}
+
+impl Guard {
+    /// Lets through what names a loopback host, the bound address or one of `extra`.
+    ///
+    /// A web page can make a browser connect to loopback under a name of its own (DNS rebinding), but it cannot make
+    /// it send another name than its own in the Host header.
+    pub(crate) fn new(bound: SocketAddr, extra: &[String], body_bytes_max: u64) -> Self {
+        let own = match bound.ip() {
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => format!("[{ip}]"),
+        };
+        let mut hosts = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+        hosts.push("[::1]".to_owned());
+        hosts.push(own);
+        hosts.extend(extra.iter().map(|host| host.to_ascii_lowercase()));
+        Self {
+            hosts,
+            body_bytes_max,
+        }
+    }
+
+    /// The answer that refuses the request; none when it is let through.
+    fn refuse(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<Response> {
+        let bad_host = || {
+            refusal(
+                StatusCode::MISDIRECTED_REQUEST,
+                "host_not_accepted",
+                "the Host header names none of the accepted hosts",
+            )
+        };
+        let mut named = headers.get_all(header::HOST).iter();
+        let (Some(host), None) = (named.next(), named.next()) else {
+            return Some(refusal(
+                StatusCode::BAD_REQUEST,
+                "host_missing",
+                "a request needs exactly one Host header",
+            ));
+        };
+        // A request line with an authority of its own outranks the header, so both must be accepted.
+        if !self.accepts(host.to_str().unwrap_or_default())
+            || uri.authority().is_some_and(|it| !self.accepts(it.as_str()))
+        {
+            return Some(bad_host());
+        }
+        if method != Method::GET && method != Method::HEAD {
+            let mut response = refusal(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "only GET and HEAD are answered here",
+            );
+            response
+                .headers_mut()
+                .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return Some(response);
+        }
+        let announced = headers
+            .get(header::CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        if announced.is_some_and(|bytes| bytes > self.body_bytes_max) {
+            return Some(refusal(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "body_too_large",
+                "the request body is over the limit",
+            ));
+        }
+        None
+    }
+
+    /// Whether `host`, with or without a port, is an accepted name. The port is not compared: it differs when the
+    /// listener is reached through a tunnel, and a rebound name is stopped by the name.
+    fn accepts(&self, host: &str) -> bool {
+        let name = match host.rsplit_once(':') {
+            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+            _ => host,
+        };
+        self.hosts.iter().any(|it| it.eq_ignore_ascii_case(name))
+    }
+}
+
+/// The middleware: checks the request, and marks every answer as not to be stored, sniffed or framed.
+pub(crate) async fn guard(
+    State(guard): State<Arc<Guard>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let refused = guard.refuse(request.method(), request.uri(), request.headers());
+    let mut response = match refused {
+        None => next.run(request).await,
+        Some(refusal) => refusal,
+    };
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.insert(
+        "cross-origin-resource-policy",
+        HeaderValue::from_static("same-origin"),
+    );
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_compared_without_port_and_case() {
+        let guard = Guard::new(
+            "127.0.0.2:9464".parse().unwrap(),
+            &["Forebay.Example".to_owned()],
+            1,
+        );
+        for host in [
+            "localhost",
+            "LOCALHOST:9464",
+            "127.0.0.1:1",
+            "127.0.0.2",
+            "[::1]:9464",
+            "[::1]",
+            "forebay.example:9464",
+        ] {
+            assert!(guard.accepts(host), "{host} was refused");
+        }
+        for host in [
+            "",
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.3",
+            "::1",
+            "localhost:x",
+        ] {
+            assert!(!guard.accepts(host), "{host} was accepted");
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! The admin listener seen from a socket.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use forebay_core::{Clock, ManualClock, SystemClock, Time};
+use forebay_metrics::Registry;
+use serde_json::Value;
+
+use super::{
+    AdminConfig, AdminServer, AdminState, Conservation, Heartbeat, Readiness, RuleStatus,
+    RunningAdmin, StartError, Status,
+};
+
+struct Fixture {
+    admin: RunningAdmin,
+    clock: Arc<ManualClock>,
+    ready: Arc<AtomicBool>,
+    registry: Registry,
+}
+
+impl Fixture {
+    fn start(change: impl FnOnce(&mut AdminConfig)) -> Self {
+        let clock = Arc::new(ManualClock::new(0));
+        let ready = Arc::new(AtomicBool::new(true));
+        let registry = Registry::new();
+        let born = clock.now();
+        let is_ready = Arc::clone(&ready);
+        let state = AdminState::new(
+            registry.clone(),
+            Arc::clone(&clock) as Arc<dyn Clock>,
+            move || match is_ready.load(Ordering::SeqCst) {
+                true => Readiness::Ready,
+                false => Readiness::NotReady("draining"),
+            },
+            || Status {
+                version: "1.2.3".to_owned(),
+                rules: vec![RuleStatus {
+                    name: "telemetry".to_owned(),
+                    matched: 7,
+                    ..RuleStatus::default()
+                }],
+                conservation: Conservation {
+                    accepted: 7,
+                    stored: 5,
+                    failed: 0,
+                    pending: 2,
+                },
+                ..Status::default()
+            },
+        )
+        .with_heartbeat(Heartbeat::new("sequencer", move || born));
+        let mut config = AdminConfig::new("127.0.0.1:0".parse().unwrap());
+        change(&mut config);
+        Self {
+            admin: AdminServer::start(config, state).unwrap(),
+            clock,
+            ready,
+            registry,
+        }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.admin.address()
+    }
+
+    fn get(&self, path: &str) -> Answer {
+        self.send(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n"))
+    }
+
+    /// Sends a request head without its last empty line and reads to the end of the connection.
+    fn send(&self, head: &str) -> Answer {
+        let mut socket = connect(self.address());
+        let request = format!("{head}Connection: close\r\n\r\n");
+        socket.write_all(request.as_bytes()).unwrap();
+        Answer::read(&mut socket)
+    }
+}
+
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    fn read(socket: &mut TcpStream) -> Self {
+        let mut text = String::new();
+        socket.read_to_string(&mut text).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        Self {
+            status: head.split(' ').nth(1).unwrap().parse().unwrap(),
+            head: head.to_ascii_lowercase(),
+            body: body.to_owned(),
+        }
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let socket = TcpStream::connect(address).unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    socket
+}
+
+#[test]
+fn metrics_are_the_registry_as_prometheus_text() {
+    let fixture = Fixture::start(|_| {});
+    fixture
+        .registry
+        .counter("forebay_example_total", "Help.", &[])
+        .increment(3);
+    let answer = fixture.get("/metrics");
+    assert_eq!(answer.status, 200);
+    assert!(
+        answer
+            .head
+            .contains("content-type: text/plain; version=0.0.4")
+    );
+    assert!(answer.body.contains("forebay_example_total 3"));
+}
+
+#[test]
+fn livez_fails_once_a_thread_has_not_turned_for_ten_seconds() {
+    let fixture = Fixture::start(|_| {});
+    fixture.clock.advance(Duration::from_secs(10));
+    assert_eq!(fixture.get("/livez").status, 200);
+    fixture.clock.advance(Duration::from_millis(1));
+    let answer = fixture.get("/livez");
+    assert_eq!(answer.status, 503);
+    assert_eq!(answer.json()["threads"][0], "sequencer");
+}
+
+#[test]
+fn readyz_follows_the_readiness_of_the_process() {
+    let fixture = Fixture::start(|_| {});
+    assert_eq!(fixture.get("/readyz").status, 200);
+    fixture.ready.store(false, Ordering::SeqCst);
+    let answer = fixture.get("/readyz");
+    assert_eq!(answer.status, 503);
+    assert_eq!(answer.json()["reason"], "draining");
+}
+
+#[test]
+fn statusz_is_the_snapshot_as_json() {
+    let fixture = Fixture::start(|_| {});
+    let status = fixture.get("/statusz").json();
+    assert_eq!(status["version"], "1.2.3");
+    assert_eq!(status["rules"][0]["matched"], 7);
+    assert_eq!(status["conservation"]["pending"], 2);
+    assert_eq!(status["conservation"]["difference"], 0);
+}
+
+#[test]
+fn every_answer_forbids_storing_sniffing_and_framing() {
+    let fixture = Fixture::start(|_| {});
+    for path in ["/metrics", "/livez", "/statusz", "/nothing"] {
+        let answer = fixture.get(path);
+        for line in [
+            "cache-control: no-store",
+            "x-content-type-options: nosniff",
+            "x-frame-options: deny",
+            "content-security-policy: default-src 'none'; frame-ancestors 'none'",
+            "referrer-policy: no-referrer",
+        ] {
+            assert!(
+                answer.head.contains(line),
+                "{path} lacks {line}: {}",
+                answer.head
+            );
+        }
+        assert!(!answer.head.contains("access-control-"));
+    }
+}
+
+#[test]
+fn unknown_paths_and_other_methods_are_refused_as_json() {
+    let fixture = Fixture::start(|_| {});
+    let missing = fixture.get("/api/v1/stats");
+    assert_eq!(missing.status, 404);
+    assert_eq!(missing.json()["error"]["code"], "not_found");
+    for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
+        let head = format!("{method} /metrics HTTP/1.1\r\nHost: localhost\r\n");
+        let answer = fixture.send(&head);
+        assert_eq!(answer.status, 405, "{method}");
+        assert!(answer.head.contains("allow: get, head"));
+    }
+    let head_only = fixture.send("HEAD /livez HTTP/1.1\r\nHost: localhost\r\n");
+    assert_eq!((head_only.status, head_only.body.as_str()), (200, ""));
+}
+
+#[test]
+fn a_host_that_is_not_ours_is_misdirected() {
+    let fixture = Fixture::start(|config| config.hosts.push("ops.example".to_owned()));
+    let status = |head: &str| fixture.send(head).status;
+    let port = fixture.address().port();
+    assert_eq!(
+        status(&format!(
+            "GET /livez HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
+        )),
+        200
+    );
+    assert_eq!(status("GET /livez HTTP/1.1\r\nHost: ops.example\r\n"), 200);
+    assert_eq!(status("GET /livez HTTP/1.1\r\nHost: evil.example\r\n"), 421);
+    assert_eq!(
+        status("GET http://evil.example/livez HTTP/1.1\r\nHost: localhost\r\n"),
+        421
+    );
+    assert_eq!(status("GET /livez HTTP/1.1\r\n"), 400);
+    assert_eq!(
+        status("GET /livez HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n"),
+        400
+    );
+}
+
+#[test]
+fn an_announced_body_over_the_limit_is_refused() {
+    let fixture = Fixture::start(|config| config.limits.body_bytes = 10);
+    let head = "GET /livez HTTP/1.1\r\nHost: localhost\r\nContent-Length: 11\r\n";
+    assert_eq!(fixture.send(head).status, 413);
+}
+
+#[test]
+fn a_slow_header_and_an_idle_connection_are_cut() {
+    let fixture = Fixture::start(|config| {
+        config.limits.header_timeout = Duration::from_millis(50);
+    });
+    for sent in ["", "GET /livez HTTP/1.1\r\nHost: lo"] {
+        let mut socket = connect(fixture.address());
+        socket.write_all(sent.as_bytes()).unwrap();
+        let mut rest = String::new();
+        socket.read_to_string(&mut rest).unwrap();
+        assert!(!rest.contains("200 OK"), "{rest}");
+    }
+}
+
+#[test]
+fn a_connection_beyond_the_limit_is_told_and_closed() {
+    let fixture = Fixture::start(|config| config.limits.connections = 1);
+    let mut first = connect(fixture.address());
+    first
+        .write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .unwrap();
+    let mut byte = [0];
+    first.read_exact(&mut byte).unwrap();
+
+    let mut second = connect(fixture.address());
+    assert_eq!(Answer::read(&mut second).status, 503);
+    assert!(
+        fixture
+            .registry
+            .render()
+            .contains("forebay_limit_hits_total{limit=\"admin.connections\"} 1")
+    );
+
+    drop(first);
+    let deadline = SystemClock::new();
+    while !answers(fixture.address()) {
+        assert!(
+            deadline.now() < Time::from_millis(10_000),
+            "the slot of a closed connection stays taken"
+        );
+    }
+}
+
+/// Whether a request gets 200. A refused connection may also be reset, because its request is never read.
+fn answers(address: SocketAddr) -> bool {
+    let mut socket = connect(address);
+    let mut text = String::new();
+    socket
+        .write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .and_then(|()| socket.read_to_string(&mut text))
+        .is_ok_and(|_| text.starts_with("HTTP/1.1 200"))
+}
+
+#[test]
+fn shutdown_closes_idle_connections_and_the_listener() {
+    let fixture = Fixture::start(|_| {});
+    let address = fixture.address();
+    let mut idle = connect(address);
+    idle.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .unwrap();
+    let mut byte = [0];
+    idle.read_exact(&mut byte).unwrap();
+    fixture.admin.shutdown();
+    let mut rest = String::new();
+    idle.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("200 OK"));
+    assert!(TcpStream::connect(address).is_err());
+}
+
+#[test]
+fn a_port_that_is_taken_and_an_open_address_give_errors_that_name_them() {
+    let fixture = Fixture::start(|_| {});
+    let start = |address: SocketAddr| {
+        let state = AdminState::new(
+            Registry::new(),
+            Arc::new(ManualClock::new(0)),
+            || Readiness::Ready,
+            Status::default,
+        );
+        AdminServer::start(AdminConfig::new(address), state).unwrap_err()
+    };
+    let taken = start(fixture.address());
+    assert!(matches!(taken, StartError::Bind { .. }));
+    assert!(taken.to_string().contains(&fixture.address().to_string()));
+    let open = start("0.0.0.0:0".parse().unwrap());
+    assert!(matches!(open, StartError::NotLoopback { .. }));
+}
