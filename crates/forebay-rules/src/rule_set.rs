@@ -1,0 +1,248 @@
+//! The rules in force, compiled and indexed by topic: an immutable snapshot.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use forebay_core::topic::basic_ingest;
+use forebay_core::{Entropy, Message, PartitionKey, StreamName};
+use forebay_sql::{Context, EvalError, Evaluation, PayloadFault, Selection};
+
+use crate::evaluated::{ErrorKind, Evaluated, OutputRecord, RuleOutcome, Scratch};
+use crate::rule::{CompiledAction, CompiledKinesis, Rule, RuleError, Value};
+use crate::topic_index::TopicIndex;
+use crate::{RuleDocument, RuleLimits, RuleSettings};
+
+/// A set of rules.
+#[derive(Debug)]
+pub struct RuleSet {
+    rules: Vec<Rule>,
+    by_name: HashMap<String, u32>,
+    index: TopicIndex,
+    limits: RuleLimits,
+}
+
+impl RuleSet {
+    /// Compiles a set of rules. It is valid as a whole or refused as a whole.
+    ///
+    /// # Errors
+    /// Everything that is wrong with any of the rules.
+    pub fn build(
+        documents: Vec<(RuleDocument, RuleSettings)>,
+        limits: RuleLimits,
+    ) -> Result<Self, Vec<RuleError>> {
+        let count = documents.len();
+        if count > limits.rules_max {
+            return Err(vec![RuleError::TooMany {
+                count,
+                max: limits.rules_max,
+            }]);
+        }
+        let mut errors = Vec::new();
+        let mut set = Self {
+            rules: Vec::with_capacity(count),
+            by_name: HashMap::new(),
+            index: TopicIndex::new(),
+            limits,
+        };
+        for (index, (document, settings)) in (0..).zip(documents) {
+            if set.by_name.insert(document.name.clone(), index).is_some() {
+                errors.push(RuleError::Duplicate {
+                    rule: document.name.clone(),
+                });
+            }
+            set.rules.extend(Rule::compile(
+                index,
+                document,
+                settings,
+                &set.limits,
+                &mut errors,
+            ));
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        for rule in set.rules.iter().filter(|rule| rule.is_enabled()) {
+            if let Some(filter) = rule.filter() {
+                set.index.insert(filter, rule.index);
+            }
+        }
+        Ok(set)
+    }
+
+    /// All rules, disabled ones included, by index.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// The rule of this name.
+    pub fn rule(&self, name: &str) -> Option<&Rule> {
+        self.by_name
+            .get(name)
+            .map(|index| &self.rules[*index as usize])
+    }
+
+    /// Runs every rule that the message reaches: for a Basic Ingest topic the rule that it names, else those whose
+    /// filter matches, in the order of the set. `out` is cleared first. A partition key that a rule leaves out is
+    /// drawn from `entropy`.
+    pub fn evaluate(
+        &self,
+        message: &Message<'_>,
+        scratch: &mut Scratch,
+        entropy: &mut dyn Entropy,
+        out: &mut Evaluated,
+    ) {
+        out.clear();
+        let Scratch {
+            sql,
+            matched,
+            pending,
+            body,
+            text,
+        } = scratch;
+        matched.clear();
+        let mut topic = message.topic;
+        if let Some((name, rest)) = basic_ingest(topic) {
+            topic = rest;
+            match self.by_name.get(name) {
+                Some(index) if self.rules[*index as usize].is_enabled() => matched.push(*index),
+                _ => out.unknown_rule = true,
+            }
+        } else {
+            self.index.find(topic, pending, matched);
+            matched.sort_unstable();
+        }
+        let cut = matched
+            .len()
+            .saturating_sub(self.limits.rules_per_message_max);
+        out.cut = u32::try_from(cut).unwrap_or(u32::MAX);
+        matched.truncate(self.limits.rules_per_message_max);
+        out.matched = u32::try_from(matched.len()).unwrap_or(u32::MAX);
+        if matched.is_empty() {
+            return;
+        }
+        let context = Context {
+            topic,
+            payload: message.payload,
+            client_id: message.client_id,
+            timestamp_ms: message.timestamp_ms,
+        };
+        let mut run = Run {
+            evaluation: Evaluation::new(context, self.limits.evaluation, sql),
+            payload: message.payload,
+            bytes_left: self.limits.output_bytes_per_message_max,
+            body,
+            text,
+            entropy,
+            out,
+        };
+        for index in &*matched {
+            run.rule(&self.rules[*index as usize]);
+        }
+    }
+}
+
+/// The run of the matching rules over one message.
+struct Run<'a, 'b> {
+    evaluation: Evaluation<'a>,
+    payload: &'a Bytes,
+    bytes_left: usize,
+    body: &'b mut Vec<u8>,
+    text: &'b mut String,
+    entropy: &'b mut dyn Entropy,
+    out: &'b mut Evaluated,
+}
+
+impl<'a> Run<'a, '_> {
+    fn rule(&mut self, rule: &'a Rule) {
+        self.body.clear();
+        let selected =
+            self.evaluation
+                .select(&rule.statement, rule.settings.select_star, self.body);
+        let outcome = match selected {
+            Ok(Selection::Filtered) => RuleOutcome::Filtered,
+            Ok(Selection::Payload | Selection::Written) => RuleOutcome::Selected,
+            Err(error) => RuleOutcome::Error(kind_of(error)),
+        };
+        self.out.outcomes.push((rule.index, outcome));
+        match selected {
+            Ok(Selection::Payload) => self.actions(rule, self.payload.clone()),
+            Ok(Selection::Written) => {
+                let data = Bytes::copy_from_slice(self.body);
+                self.actions(rule, data);
+            }
+            Ok(Selection::Filtered) | Err(_) => {}
+        }
+        // Asked last, so that a payload which only a template reads is counted too.
+        match self.evaluation.take_payload_fault() {
+            Some(PayloadFault::NotJson) => self.out.error(rule.index, ErrorKind::Json),
+            Some(PayloadFault::TooDeep) => self.out.error(rule.index, ErrorKind::Depth),
+            None => {}
+        }
+    }
+
+    fn actions(&mut self, rule: &'a Rule, data: Bytes) {
+        for action in &rule.actions {
+            let record = match action {
+                CompiledAction::Kinesis(action) => self.record(rule.index, action, &data),
+                CompiledAction::Unsupported => Err(ErrorKind::Action),
+            };
+            match record {
+                Ok(record) => self.out.records.push(record),
+                Err(kind) => self.out.error(rule.index, kind),
+            }
+        }
+    }
+
+    fn record(
+        &mut self,
+        rule: u32,
+        action: &'a CompiledKinesis,
+        data: &Bytes,
+    ) -> Result<OutputRecord, ErrorKind> {
+        let stream = self.value(&action.stream, |text| StreamName::new(text).ok())?;
+        let partition_key = match &action.partition_key {
+            Some(key) => self.value(key, |text| PartitionKey::new(text).ok())?,
+            None => PartitionKey::from_uuid_bits(self.entropy.uuid_bits()),
+        };
+        let explicit_hash_key = match &action.hash_key {
+            Some(key) => Some(self.value(key, |text| text.parse().ok())?),
+            None => None,
+        };
+        self.bytes_left = self
+            .bytes_left
+            .checked_sub(data.len())
+            .ok_or(ErrorKind::Limit)?;
+        Ok(OutputRecord {
+            rule,
+            stream,
+            partition_key,
+            explicit_hash_key,
+            data: data.clone(),
+        })
+    }
+
+    fn value<T: Clone>(
+        &mut self,
+        value: &'a Value<T>,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<T, ErrorKind> {
+        match value {
+            Value::Fixed(value) => Ok(value.clone()),
+            Value::Unusable => Err(ErrorKind::Template),
+            Value::Template(template) => {
+                self.text.clear();
+                self.evaluation
+                    .template(template, self.text)
+                    .map_err(kind_of)?;
+                parse(self.text).ok_or(ErrorKind::Template)
+            }
+        }
+    }
+}
+
+fn kind_of(error: EvalError) -> ErrorKind {
+    match error {
+        EvalError::Undefined => ErrorKind::Eval,
+        EvalError::Steps | EvalError::OutputBytes => ErrorKind::Limit,
+    }
+}
