@@ -1,1 +1,43 @@
-//! pipeline
+//! The pipeline between brokers and streams: intake, sequencer, lanes, settlement and acknowledgement release.
+//!
+//! A publish enters through the [`Intake`] of its ingest worker, which evaluates the rules, reserves room and stages
+//! the records. One [`Sequencer`] numbers what is staged and deals it to [`Lane`]s, one per open shard. The sink
+//! adapter takes batches from lanes through its [`SinkPort`] and settles every record through a [`Settlement`], which
+//! gives the room back and finishes the publish in its connection's [`AckRing`].
+//!
+//! The parts are synchronous state machines: time, randomness and threads come from outside, so that a simulation
+//! drives the code that production runs. The pipeline calls neither the broker nor the sink; what travels to them goes
+//! through mailboxes that they drain after a [`Wake`].
+//!
+//! It deliberately does not speak MQTT or HTTP, and it does not know how a record is sent.
+
+mod ack_ring;
+mod budget;
+mod config;
+mod control;
+mod hash_cache;
+mod intake;
+mod lane;
+mod record;
+mod sequencer;
+mod sequencer_thread;
+mod settlement;
+mod shared;
+mod sink;
+mod stream;
+mod stream_cache;
+mod tally;
+mod waiting;
+
+pub use ack_ring::AckRing;
+pub use config::PipelineConfig;
+pub use control::{Conservation, Pipeline, PipelineControl};
+pub use intake::{Admission, Drained, Intake, Publish, Resumed};
+pub use lane::{Lane, LaneTable};
+pub use record::{RECORD_OVERHEAD_BYTES, Record};
+pub use sequencer::Sequencer;
+pub use sequencer_thread::SequencerThread;
+pub use settlement::{FailureReason, Settlement};
+pub use shared::{Finished, Wake};
+pub use sink::{SinkEvent, SinkPort};
+pub use stream::{Stream, StreamId, TooManyStreams};

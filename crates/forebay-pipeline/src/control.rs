@@ -1,0 +1,180 @@
+//! The pipeline as the program sees it: built once, looked at often, drained at the end.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use forebay_core::Entropy;
+use forebay_metrics::Registry;
+use forebay_rules::RuleSet;
+
+use crate::intake::Intake;
+use crate::shared::Shared;
+use crate::sink::{SinkEvent, SinkPort};
+use crate::{PipelineConfig, Sequencer, Stream};
+
+/// The ends of a new pipeline.
+#[derive(Debug)]
+pub struct Pipeline {
+    /// One per ingest worker, in worker order.
+    pub intakes: Vec<Intake>,
+    /// The state that one thread drives.
+    pub sequencer: Sequencer,
+    /// The sink adapter's end.
+    pub sink: SinkPort,
+    /// The program's end.
+    pub control: PipelineControl,
+}
+
+impl Pipeline {
+    /// Builds the parts; nothing runs yet.
+    pub fn new(
+        config: PipelineConfig,
+        rules: &Arc<RuleSet>,
+        registry: &Registry,
+        entropy: &mut dyn Entropy,
+    ) -> Self {
+        let shared = Arc::new(Shared::new(config));
+        let intakes = (0..shared.workers.len())
+            .map(|worker| {
+                Intake::new(
+                    Arc::clone(&shared),
+                    worker,
+                    Arc::clone(rules),
+                    registry,
+                    entropy.next_u64(),
+                )
+            })
+            .collect();
+        register(&shared, registry);
+        Self {
+            intakes,
+            sequencer: Sequencer::new(Arc::clone(&shared)),
+            sink: SinkPort::new(Arc::clone(&shared)),
+            control: PipelineControl { shared },
+        }
+    }
+}
+
+/// Where all admitted records are. Taken while the pipeline runs, the figures are of slightly different moments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conservation {
+    /// Records admitted.
+    pub accepted: u64,
+    /// Records stored by the service.
+    pub stored: u64,
+    /// Records that failed for good.
+    pub failed: u64,
+    /// Records found in the pipeline by counting its queues.
+    pub pending: u64,
+}
+
+impl Conservation {
+    /// Admitted records that are at none of the other places: 0 at rest.
+    pub fn difference(&self) -> i64 {
+        let settled = self.stored + self.failed;
+        self.accepted
+            .wrapping_sub(settled)
+            .wrapping_sub(self.pending)
+            .cast_signed()
+    }
+}
+
+/// Looks at a pipeline and begins its end. Cloning gives another handle.
+#[derive(Debug, Clone)]
+pub struct PipelineControl {
+    shared: Arc<Shared>,
+}
+
+impl PipelineControl {
+    /// Where all admitted records are.
+    pub fn conservation(&self) -> Conservation {
+        let counts = &self.shared.counts;
+        // What left is read before what came in, so the difference is never negative because of the reading order.
+        let stored = counts.stored.load(Ordering::SeqCst);
+        let failed = counts.failed.load(Ordering::SeqCst);
+        Conservation {
+            stored,
+            failed,
+            pending: self.pending(),
+            accepted: counts.accepted.load(Ordering::SeqCst),
+        }
+    }
+
+    /// Records in the pipeline, counted from its queues.
+    pub fn pending(&self) -> u64 {
+        let staged: usize = self
+            .shared
+            .workers
+            .iter()
+            .map(|w| w.staged_records.load(Ordering::SeqCst))
+            .sum();
+        let lanes: usize = self.streams().iter().map(|stream| stream.queued()).sum();
+        let counts = &self.shared.counts;
+        let held = counts.sequencer.load(Ordering::SeqCst) + counts.sink.load(Ordering::SeqCst);
+        (staged + lanes + held) as u64
+    }
+
+    /// True when no record is admitted and not settled, and none waits for room: by the budget, which knows of a
+    /// record from the moment of its admission to its end.
+    pub fn is_empty(&self) -> bool {
+        self.shared.ingest.used() == 0 && self.parked() == 0
+    }
+
+    /// Messages that wait for room.
+    pub fn parked(&self) -> usize {
+        self.shared.counts.parked.load(Ordering::SeqCst)
+    }
+
+    /// Bytes of the ingest budget in use, and its limit.
+    pub fn ingest_bytes(&self) -> (u64, u64) {
+        (self.shared.ingest.used(), self.shared.ingest.limit())
+    }
+
+    /// The streams in use, by name.
+    pub fn streams(&self) -> Vec<Arc<Stream>> {
+        self.shared.streams.in_use()
+    }
+
+    /// Tells the sink to send what is there without waiting for more. Call it when nothing is admitted any more.
+    pub fn begin_drain(&self) {
+        if !self.shared.draining.swap(true, Ordering::SeqCst) {
+            self.shared.emit(SinkEvent::Drain);
+        }
+        self.shared.sequencer_wake.wake();
+        self.shared.sink_wake.wake();
+    }
+}
+
+/// Registers the metrics that are looked up at scrape.
+fn register(shared: &Arc<Shared>, registry: &Registry) {
+    let control = PipelineControl {
+        shared: Arc::clone(shared),
+    };
+    let help = "Bytes of admitted records that are not settled.";
+    let used = registry.gauge("forebay_ingest_budget_used_bytes", help, &[]);
+    let help = "Bytes of admitted records that may be held at the same time.";
+    let limit = registry.gauge("forebay_ingest_budget_limit_bytes", help, &[]);
+    let help = "Messages that wait for room in a budget; their connections are not read.";
+    let parked = registry.gauge("forebay_ingest_parked_messages", help, &[]);
+    let help = "Records admitted.";
+    let accepted = registry.counter("forebay_records_accepted_total", help, &[]);
+    let help = "Admitted records by their end.";
+    let stored = registry.counter("forebay_records_settled_total", help, &[("how", "stored")]);
+    let failed = registry.counter("forebay_records_settled_total", help, &[("how", "failed")]);
+    let help = "Records in the pipeline, counted from its queues.";
+    let pending = registry.gauge("forebay_records_pending", help, &[]);
+    let help = "Accepted minus stored minus failed minus pending records: 0 at rest.";
+    let difference = registry.gauge("forebay_records_conservation_difference", help, &[]);
+    registry.on_scrape(move || {
+        let (used_bytes, limit_bytes) = control.ingest_bytes();
+        used.set(used_bytes as f64);
+        limit.set(limit_bytes as f64);
+        parked.set(control.parked() as f64);
+        let conservation = control.conservation();
+        accepted.absolute(conservation.accepted);
+        stored.absolute(conservation.stored);
+        failed.absolute(conservation.failed);
+        pending.set(conservation.pending as f64);
+        difference.set(conservation.difference() as f64);
+    });
+}

@@ -1,0 +1,507 @@
+//! Intake: from a publish to staged records, in the thread of the connection that received it.
+//!
+//! A publish is evaluated, its records get their hash keys, room is reserved for all of them at once, and they are
+//! staged. Once per turn of the worker everything that is staged goes to the sequencer in one hand-over.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use forebay_core::{AckMode, Message, OnFull, QoS, SeededEntropy, Ticket, Time};
+use forebay_metrics::Registry;
+use forebay_rules::{Evaluated, OutputRecord, RuleSet, Scratch};
+
+use crate::{Record, StreamId};
+use crate::budget::NoRoom;
+use crate::hash_cache::HashCache;
+use crate::shared::{Finished, Shared, Wake};
+use crate::stream_cache::StreamCache;
+use crate::tally::Tally;
+use crate::waiting::{Blocked, Needs, Parked, WaitingList, reserve};
+
+/// Payloads below this are copied out of the connection's read buffer when they are staged: a slice of 256 bytes would
+/// keep the whole buffer alive for as long as the record waits.
+const COPY_BELOW_BYTES: usize = 4096;
+
+/// Staged bytes after which the outbox goes to the sequencer within a turn.
+const OUTBOX_BYTES: u64 = 1024 * 1024;
+
+/// How a publish wants to be answered.
+#[derive(Debug, Clone, Copy)]
+pub struct Publish {
+    /// Its quality of service.
+    pub qos: QoS,
+    /// Where its answer waits. Not used for QoS 0, except to say whose message is parked.
+    pub ticket: Ticket,
+    /// The acknowledgement mode of rules that have none of their own.
+    pub listener_ack: AckMode,
+    /// True when the client can be told that there is no room: MQTT 5.
+    pub may_reject: bool,
+}
+
+/// What became of a publish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// Nothing to wait for: acknowledge now.
+    Done {
+        /// True when at least one rule listens to the topic.
+        matched: bool,
+    },
+    /// Acknowledge when this many records were [finished](Finished).
+    Pending {
+        /// Records, at least 1.
+        records: u32,
+    },
+    /// There is no room. The message is kept; do not read its connection until a [`Resumed`] arrives for it.
+    Parked,
+    /// There is no room and the rule says to refuse.
+    Rejected,
+}
+
+/// A parked message was admitted after all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resumed {
+    /// Index of the connection on its worker.
+    pub connection: u32,
+    /// Tells apart the connections that used the index.
+    pub generation: u32,
+    /// Slot of the publish.
+    pub slot: u32,
+    /// [`Admission::Done`] or [`Admission::Pending`].
+    pub admission: Admission,
+}
+
+/// What [`Intake::drain`] found.
+#[derive(Debug, Default)]
+pub struct Drained {
+    /// Settled records whose publish waits.
+    pub finished: Vec<Finished>,
+    /// Messages that are parked no more.
+    pub resumed: Vec<Resumed>,
+}
+
+impl Drained {
+    /// Empties the lists and keeps their memory.
+    pub fn clear(&mut self) {
+        self.finished.clear();
+        self.resumed.clear();
+    }
+}
+
+/// The pipeline's end for one ingest worker. Used by that worker's thread only; every call is short and never waits.
+#[derive(Debug)]
+pub struct Intake {
+    shared: Arc<Shared>,
+    worker: usize,
+    rules: Arc<RuleSet>,
+    scratch: Scratch,
+    evaluated: Evaluated,
+    entropy: SeededEntropy,
+    hashes: HashCache,
+    streams: StreamCache,
+    outbox: Vec<Record>,
+    outbox_bytes: u64,
+    /// The records of the message in hand.
+    building: Vec<Record>,
+    needs: Needs,
+    waiting: WaitingList,
+    tally: Tally,
+}
+
+impl Intake {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        worker: usize,
+        rules: Arc<RuleSet>,
+        registry: &Registry,
+        seed: u64,
+    ) -> Self {
+        let tally = Tally::new(&rules, registry, shared.config.rule_label_limit);
+        Self {
+            streams: StreamCache::new(shared.config.max_streams),
+            shared,
+            worker,
+            rules,
+            scratch: Scratch::default(),
+            evaluated: Evaluated::default(),
+            entropy: SeededEntropy::new(seed),
+            hashes: HashCache::new(seed),
+            outbox: Vec::new(),
+            outbox_bytes: 0,
+            building: Vec::new(),
+            needs: Vec::new(),
+            waiting: WaitingList::default(),
+            tally,
+        }
+    }
+
+    /// Index of the worker that this intake belongs to.
+    pub fn worker(&self) -> usize {
+        self.worker
+    }
+
+    /// Sets what is woken when there is something to [`drain`](Self::drain). Drain once after it.
+    pub fn set_wake(&self, wake: Arc<dyn Wake>) {
+        self.port().wake.set(wake);
+    }
+
+    /// Evaluates a publish and stages its records, or parks it when there is no room for them.
+    pub fn publish(&mut self, message: &Message<'_>, publish: Publish, now: Time) -> Admission {
+        let (ack, policy) = match self.evaluate(message, publish.qos, publish.listener_ack, now) {
+            Ok(found) => found,
+            Err(matched) => return Admission::Done { matched },
+        };
+        let waits = publish.qos != QoS::AtMostOnce && ack == AckMode::Stored;
+        if waits {
+            for record in &mut self.building {
+                record.ticket = Some(publish.ticket);
+            }
+        }
+        match self.find_room(now) {
+            Ok(()) => self.admit_building(waits),
+            Err(blocked) => self.without_room(blocked, policy, publish, waits),
+        }
+    }
+
+    /// As [`publish`](Self::publish) for a message without a connection that could wait, such as a will. Without room
+    /// it waits in a bounded list; beyond that it is dropped and counted. True when it was taken.
+    pub fn publish_detached(
+        &mut self,
+        message: &Message<'_>,
+        qos: QoS,
+        listener_ack: AckMode,
+        now: Time,
+    ) -> bool {
+        if self.evaluate(message, qos, listener_ack, now).is_err() {
+            return true;
+        }
+        let Err(blocked) = self.find_room(now) else {
+            self.admit_building(false);
+            return true;
+        };
+        if !self.waiting.takes_detached() {
+            self.drop_building();
+            return false;
+        }
+        self.park(blocked, None, false);
+        true
+    }
+
+    /// Hands everything that is staged to the sequencer. Once per turn of the worker, not per message.
+    pub fn flush(&mut self) {
+        self.tally.flush();
+        if self.outbox.is_empty() {
+            return;
+        }
+        let shared = Arc::clone(&self.shared);
+        let port = &shared.workers[self.worker];
+        let spare = port.spare.pop().unwrap_or_default();
+        let staged = std::mem::replace(&mut self.outbox, spare);
+        self.outbox_bytes = 0;
+        // Counted before anybody else can see the records, so that no figure ever says that more left than came in.
+        self.shared
+            .counts
+            .accepted
+            .fetch_add(staged.len() as u64, Ordering::SeqCst);
+        port.staged_records
+            .fetch_add(staged.len(), Ordering::SeqCst);
+        port.staged.push(staged);
+        self.shared.sequencer_wake.wake();
+    }
+
+    /// True when there is something to flush.
+    pub fn is_dirty(&self) -> bool {
+        !self.outbox.is_empty() || self.tally.is_dirty()
+    }
+
+    /// Collects what the pipeline has for this worker: call it after the wake. Appends to `drained`.
+    pub fn drain(&mut self, drained: &mut Drained) {
+        while let Some(mut finished) = self.port().finished.pop() {
+            drained.finished.append(&mut finished);
+        }
+        if self.port().room.swap(false, Ordering::SeqCst) {
+            self.resume(&mut drained.resumed);
+        }
+    }
+
+    /// Forgets the parked message of a connection that is gone: it was never acknowledged.
+    pub fn abandon(&mut self, connection: u32, generation: u32) {
+        let dropped = self.waiting.abandon(&self.shared, connection, generation);
+        if dropped > 0 {
+            self.tally.abandoned(dropped);
+            self.stop_waiting_when_empty();
+            // Whoever waited behind it, on whichever worker, may find room now.
+            self.shared.signal_room();
+        }
+    }
+
+    /// Fills `building` and says how the message is acknowledged and what happens without room; `Err(matched)` when
+    /// it has no records.
+    fn evaluate(
+        &mut self,
+        message: &Message<'_>,
+        qos: QoS,
+        listener_ack: AckMode,
+        now: Time,
+    ) -> Result<(AckMode, OnFull), bool> {
+        self.rules.evaluate(
+            message,
+            &mut self.scratch,
+            &mut self.entropy,
+            &mut self.evaluated,
+        );
+        self.tally.outcomes(&self.evaluated);
+        let matched = self.evaluated.matched > 0;
+        if self.evaluated.records.is_empty() {
+            return Err(matched);
+        }
+        let (mut ack, mut policy) = (AckMode::Accept, None);
+        for output in &self.evaluated.records {
+            let settings = self.rules.rules()[output.rule as usize].settings();
+            ack = ack.max(settings.ack.unwrap_or(listener_ack));
+            policy = stricter(
+                policy,
+                settings.on_full.unwrap_or(self.shared.config.on_full),
+            );
+        }
+        if qos == QoS::AtMostOnce {
+            ack = AckMode::Accept;
+        }
+        self.build(message.payload, ack, now);
+        if self.building.is_empty() {
+            Err(matched)
+        } else {
+            Ok((ack, policy.unwrap_or_default()))
+        }
+    }
+
+    /// Turns the outputs of the rules into records and adds up what they need.
+    fn build(&mut self, payload: &Bytes, ack: AckMode, now: Time) {
+        let deadline = match (ack, self.shared.config.record_deadline) {
+            (AckMode::Accept, Some(after)) => now + after,
+            _ => Time::NEVER,
+        };
+        self.building.clear();
+        self.needs.clear();
+        let mut left = self.shared.config.output_bytes_per_message;
+        let mut outputs = std::mem::take(&mut self.evaluated.records);
+        for output in outputs.drain(..) {
+            let charge = Record::charge_for(output.data.len(), output.partition_key.len());
+            if u64::from(charge) > left {
+                self.tally.over_limit(output.rule);
+                continue;
+            }
+            let rule = &self.rules.rules()[output.rule as usize];
+            let Ok(stream) = self.streams.open(&self.shared, &output.stream, now) else {
+                self.tally.too_many_streams(output.rule);
+                continue;
+            };
+            left -= u64::from(charge);
+            if let Some(ordering) = rule.settings().ordering {
+                stream.raise_ordering(ordering);
+            }
+            match self
+                .needs
+                .iter_mut()
+                .find(|(known, _)| Arc::ptr_eq(known, stream))
+            {
+                Some((_, bytes)) => *bytes += u64::from(charge),
+                None => self.needs.push((Arc::clone(stream), u64::from(charge))),
+            }
+            let stream = stream.id();
+            let OutputRecord {
+                rule,
+                partition_key,
+                explicit_hash_key,
+                data,
+                ..
+            } = output;
+            let hash = explicit_hash_key.unwrap_or_else(|| self.hashes.hash_key(&partition_key));
+            self.building.push(Record {
+                seq: 0,
+                stream,
+                rule,
+                partition_key,
+                hash,
+                explicit: explicit_hash_key.is_some(),
+                data: owned(data, payload),
+                admitted: now,
+                deadline,
+                ack,
+                ticket: None,
+                charge,
+            });
+        }
+        self.evaluated.records = outputs;
+    }
+
+    /// Reserves room for what is being built. Behind messages that wait for the same room there is none.
+    fn find_room(&mut self, now: Time) -> Result<(), Blocked> {
+        if let Some(blocked) = WaitingList::somebody_waits(&self.shared, &self.needs) {
+            return Err(blocked);
+        }
+        loop {
+            match reserve(&self.shared, &self.needs) {
+                Ok(()) => return Ok(()),
+                Err((NoRoom::Full, blocked)) => return Err(blocked),
+                Err((NoRoom::Closed, _)) => self.reopen(now),
+            }
+        }
+    }
+
+    /// Replaces streams that were let go since they were looked up. Records of one that cannot be opened again fail.
+    fn reopen(&mut self, now: Time) {
+        let mut place = 0;
+        while place < self.needs.len() {
+            match self.streams.reopen(&self.shared, &self.needs[place].0, now) {
+                Ok(open) => {
+                    self.needs[place].0 = Arc::clone(open);
+                    place += 1;
+                }
+                Err(_) => self.fail_stream(place),
+            }
+        }
+    }
+
+    /// Fails the records of one stream of the message in hand.
+    fn fail_stream(&mut self, place: usize) {
+        self.needs.remove(place);
+        let tally = &mut self.tally;
+        self.building.retain_mut(|record| {
+            let index = record.stream.index();
+            if index == place {
+                tally.too_many_streams(record.rule);
+                return false;
+            }
+            if index > place {
+                record.stream = StreamId((index - 1) as u32);
+            }
+            true
+        });
+    }
+
+    fn admit_building(&mut self, waits: bool) -> Admission {
+        let records = self.building.len() as u32;
+        for record in &mut self.building {
+            record.stream = self.needs[record.stream.index()].0.id();
+        }
+        self.outbox_bytes += self.needs.iter().map(|(_, bytes)| bytes).sum::<u64>();
+        self.outbox.append(&mut self.building);
+        if self.outbox_bytes >= OUTBOX_BYTES {
+            self.flush();
+        }
+        admission(waits, records)
+    }
+
+    fn without_room(
+        &mut self,
+        blocked: Blocked,
+        policy: OnFull,
+        publish: Publish,
+        waits: bool,
+    ) -> Admission {
+        match policy {
+            OnFull::Reject if publish.may_reject && publish.qos != QoS::AtMostOnce => {
+                self.tally.refused(self.building.len());
+                Admission::Rejected
+            }
+            OnFull::DropNewest => {
+                self.drop_building();
+                Admission::Done { matched: true }
+            }
+            OnFull::DropOldest => {
+                for (stream, bytes) in &self.needs {
+                    stream.request_shed(*bytes);
+                    self.shared.emit_ready(stream);
+                }
+                self.park(blocked, Some(publish.ticket), waits)
+            }
+            OnFull::Block | OnFull::Reject => self.park(blocked, Some(publish.ticket), waits),
+        }
+    }
+
+    fn park(&mut self, blocked: Blocked, ticket: Option<Ticket>, waits: bool) -> Admission {
+        let parked = Parked {
+            records: std::mem::take(&mut self.building),
+            needs: std::mem::take(&mut self.needs),
+            ticket,
+            waits,
+            blocked,
+        };
+        self.waiting.push(&self.shared, parked);
+        self.port().waiting.store(true, Ordering::SeqCst);
+        // Room may have been given back between the failed reservation and the line above, when nobody could know
+        // that this worker waits: look once more on the next turn.
+        self.port().room.store(true, Ordering::SeqCst);
+        self.port().wake.wake();
+        Admission::Parked
+    }
+
+    fn drop_building(&mut self) {
+        self.tally.dropped(self.building.len());
+        self.building.clear();
+    }
+
+    fn resume(&mut self, resumed: &mut Vec<Resumed>) {
+        let shared = Arc::clone(&self.shared);
+        let mut waiting = std::mem::take(&mut self.waiting);
+        waiting.resume(&shared, |parked| {
+            self.building = parked.records;
+            self.needs = parked.needs;
+            let admission = self.admit_building(parked.waits);
+            if let Some(ticket) = parked.ticket {
+                let Ticket {
+                    connection,
+                    generation,
+                    slot,
+                    ..
+                } = ticket;
+                resumed.push(Resumed {
+                    connection,
+                    generation,
+                    slot,
+                    admission,
+                });
+            }
+        });
+        self.waiting = waiting;
+        self.stop_waiting_when_empty();
+    }
+
+    fn stop_waiting_when_empty(&self) {
+        if self.waiting.is_empty() {
+            self.port().waiting.store(false, Ordering::SeqCst);
+        }
+    }
+
+    fn port(&self) -> &crate::shared::WorkerPort {
+        &self.shared.workers[self.worker]
+    }
+}
+
+fn admission(waits: bool, records: u32) -> Admission {
+    if waits && records > 0 {
+        Admission::Pending { records }
+    } else {
+        Admission::Done { matched: true }
+    }
+}
+
+/// Of the policies of several rules the one that loses least counts.
+fn stricter(known: Option<OnFull>, other: OnFull) -> Option<OnFull> {
+    let rank = |policy: OnFull| OnFull::ALL.iter().position(|known| *known == policy);
+    match known {
+        Some(known) if rank(known) <= rank(other) => Some(known),
+        _ => Some(other),
+    }
+}
+
+/// The data of a record in memory of its own, where it would otherwise keep a read buffer alive.
+fn owned(data: Bytes, payload: &Bytes) -> Bytes {
+    let shares_payload = !data.is_empty() && data.as_ptr() == payload.as_ptr();
+    if shares_payload && data.len() < COPY_BELOW_BYTES {
+        Bytes::copy_from_slice(&data)
+    } else {
+        data
+    }
+}

@@ -1,0 +1,159 @@
+//! Settlement: where every record ends, exactly once.
+//!
+//! Settling gives the record's bytes back to its budgets, counts it, and finishes the publish that waits for it. What
+//! is finished leaves in one list per worker and answer.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::shared::{Finished, Shared};
+use crate::{Record, Stream};
+
+/// Why a record failed for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FailureReason {
+    /// It exceeds the stream's record limit.
+    RecordTooLarge,
+    /// The service refuses its partition key.
+    BadPartitionKey,
+    /// Its deadline passed before it was stored.
+    Expired,
+    /// Its deadline passed while the outcome of an attempt was unknown: it may be stored.
+    ExpiredAmbiguous,
+    /// `drop_oldest` or `drop_newest` gave up its place.
+    BufferFull,
+    /// More streams are in use than `kinesis.max_streams`.
+    TooManyStreams,
+    /// The service refused it alone, so it is the culprit.
+    Refused,
+    /// The process stops and it was not promised.
+    Shutdown,
+}
+
+impl FailureReason {
+    /// All reasons.
+    pub const ALL: [FailureReason; 8] = [
+        Self::RecordTooLarge,
+        Self::BadPartitionKey,
+        Self::Expired,
+        Self::ExpiredAmbiguous,
+        Self::BufferFull,
+        Self::TooManyStreams,
+        Self::Refused,
+        Self::Shutdown,
+    ];
+
+    /// The metric label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RecordTooLarge => "record_too_large",
+            Self::BadPartitionKey => "bad_partition_key",
+            Self::Expired => "expired",
+            Self::ExpiredAmbiguous => "expired_ambiguous",
+            Self::BufferFull => "buffer_full",
+            Self::TooManyStreams => "too_many_streams",
+            Self::Refused => "refused",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// Settles records of one sink. Call [`flush`](Self::flush) once per answer of the service.
+#[derive(Debug)]
+pub struct Settlement {
+    shared: Arc<Shared>,
+    finished: Box<[Vec<Finished>]>,
+    /// The stream whose bytes are being added up, so that an answer costs one operation per budget.
+    freed: Option<(Arc<Stream>, u64)>,
+    freed_total: u64,
+    stored: u64,
+    failed: u64,
+}
+
+impl Settlement {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        let finished = shared.workers.iter().map(|_| Vec::new()).collect();
+        Self {
+            shared,
+            finished,
+            freed: None,
+            freed_total: 0,
+            stored: 0,
+            failed: 0,
+        }
+    }
+
+    /// The record has a sequence number of the service.
+    pub fn stored(&mut self, stream: &Arc<Stream>, record: Record) {
+        self.stored += 1;
+        self.settle(stream, record, false);
+    }
+
+    /// The record will never be stored. The caller has counted and logged the reason.
+    pub fn failed(&mut self, stream: &Arc<Stream>, record: Record) {
+        self.failed += 1;
+        self.settle(stream, record, true);
+    }
+
+    fn settle(&mut self, stream: &Arc<Stream>, record: Record, failed: bool) {
+        debug_assert_eq!(
+            stream.id(),
+            record.stream,
+            "a record was settled for another stream"
+        );
+        let charge = u64::from(record.charge);
+        self.freed_total += charge;
+        match &mut self.freed {
+            Some((current, bytes)) if Arc::ptr_eq(current, stream) => *bytes += charge,
+            _ => {
+                self.free_stream();
+                self.freed = Some((Arc::clone(stream), charge));
+            }
+        }
+        if let Some(ticket) = record.ticket {
+            let finished = Finished {
+                connection: ticket.connection,
+                generation: ticket.generation,
+                slot: ticket.slot,
+                failed,
+            };
+            if let Some(list) = self.finished.get_mut(usize::from(ticket.worker)) {
+                list.push(finished);
+            }
+        }
+    }
+
+    fn free_stream(&mut self) {
+        if let Some((stream, bytes)) = self.freed.take() {
+            stream.share.release(bytes);
+        }
+    }
+
+    /// Makes everything settled since the last call take effect: budgets, counts, finished publishes.
+    pub fn flush(&mut self) {
+        if self.stored == 0 && self.failed == 0 {
+            return;
+        }
+        let counts = &self.shared.counts;
+        counts
+            .stored
+            .fetch_add(std::mem::take(&mut self.stored), Ordering::SeqCst);
+        counts
+            .failed
+            .fetch_add(std::mem::take(&mut self.failed), Ordering::SeqCst);
+        self.free_stream();
+        self.shared
+            .ingest
+            .release(std::mem::take(&mut self.freed_total));
+        for (worker, finished) in self.shared.workers.iter().zip(&mut self.finished) {
+            if !finished.is_empty() {
+                let room_for_next = Vec::with_capacity(finished.len());
+                worker
+                    .finished
+                    .push(std::mem::replace(finished, room_for_next));
+                worker.wake.wake();
+            }
+        }
+        self.shared.signal_room();
+    }
+}

@@ -1,0 +1,259 @@
+//! Counts of one worker, added up in plain memory and handed to the metrics once per turn.
+
+use forebay_metrics::{Counter, Registry};
+use forebay_rules::{ErrorKind, Evaluated, RuleOutcome, RuleSet};
+
+use crate::settlement::FailureReason;
+
+/// The label of rules beyond the limit of label values.
+const OTHER: &str = "other";
+
+/// A counter and what was not handed to it yet.
+#[derive(Debug)]
+struct Sum {
+    pending: u64,
+    counter: Counter,
+}
+
+impl Sum {
+    fn new(counter: Counter) -> Self {
+        Self {
+            pending: 0,
+            counter,
+        }
+    }
+
+    fn add(&mut self, by: u64) {
+        self.pending += by;
+    }
+
+    fn flush(&mut self) {
+        if self.pending > 0 {
+            self.counter.increment(std::mem::take(&mut self.pending));
+        }
+    }
+}
+
+/// The counters of one rule.
+#[derive(Debug)]
+struct RuleSums {
+    matched: Sum,
+    selected: Sum,
+    filtered: Sum,
+    failed: Sum,
+    records: Sum,
+    errors: [Sum; ErrorKind::ALL.len()],
+    /// True while the rule is on the list of rules to flush.
+    listed: bool,
+}
+
+impl RuleSums {
+    fn new(registry: &Registry, rule: &str) -> Self {
+        let executed = |result| {
+            let labels = [("rule", rule), ("result", result)];
+            let help = "Rules run, by what their WHERE and SELECT said.";
+            Sum::new(registry.counter("forebay_rule_executed_total", help, &labels))
+        };
+        let errors = ErrorKind::ALL.map(|kind| {
+            let labels = [("rule", rule), ("kind", kind.as_str())];
+            let help = "Errors of rules on messages, by kind.";
+            Sum::new(registry.counter("forebay_rule_errors_total", help, &labels))
+        });
+        let labels = [("rule", rule)];
+        let help = "Messages on topics that a rule listens to.";
+        let matched = registry.counter("forebay_rule_matched_total", help, &labels);
+        let help = "Records that rules produced for streams.";
+        let records =
+            registry.counter("forebay_kinesis_user_records_received_total", help, &labels);
+        Self {
+            matched: Sum::new(matched),
+            selected: executed("selected"),
+            filtered: executed("filtered"),
+            failed: executed("error"),
+            records: Sum::new(records),
+            errors,
+            listed: false,
+        }
+    }
+
+    fn flush(&mut self) {
+        self.listed = false;
+        for sum in [
+            &mut self.matched,
+            &mut self.selected,
+            &mut self.filtered,
+            &mut self.failed,
+        ] {
+            sum.flush();
+        }
+        self.records.flush();
+        self.errors.iter_mut().for_each(Sum::flush);
+    }
+}
+
+/// All counts of one worker.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    rules: Vec<RuleSums>,
+    listed: Vec<u32>,
+    cut: Sum,
+    unknown_rule: Sum,
+    dropped: Sum,
+    refused: Sum,
+    abandoned: Sum,
+    too_many_streams: Sum,
+}
+
+impl Tally {
+    pub(crate) fn new(rules: &RuleSet, registry: &Registry, label_limit: usize) -> Self {
+        let label = |index: usize, name| if index < label_limit { name } else { OTHER };
+        let rule_sums = rules
+            .rules()
+            .iter()
+            .enumerate()
+            .map(|(index, rule)| RuleSums::new(registry, label(index, rule.name())))
+            .collect();
+        let counter = |name, help, labels: &[(&'static str, &str)]| {
+            Sum::new(registry.counter(name, help, labels))
+        };
+        let failed = |reason: FailureReason| {
+            let help = "Records that will never be stored, by reason.";
+            let labels = [("reason", reason.as_str())];
+            counter("forebay_kinesis_user_records_failed_total", help, &labels)
+        };
+        let limit_help = "Limits that were hit.";
+        Self {
+            rules: rule_sums,
+            listed: Vec::new(),
+            cut: counter(
+                "forebay_limit_hits_total",
+                limit_help,
+                &[("limit", "rules.max_per_message")],
+            ),
+            unknown_rule: counter(
+                "forebay_publish_rejected_total",
+                "Publishes that were refused, by reason.",
+                &[("reason", "basic_ingest_unknown_rule")],
+            ),
+            dropped: failed(FailureReason::BufferFull),
+            refused: counter(
+                "forebay_ingest_refused_records_total",
+                "Records whose publish was refused because there was no room (on_full = \"reject\").",
+                &[],
+            ),
+            abandoned: counter(
+                "forebay_ingest_abandoned_records_total",
+                "Records of messages that waited for room when their connection went; not acknowledged.",
+                &[],
+            ),
+            too_many_streams: failed(FailureReason::TooManyStreams),
+        }
+    }
+
+    /// Counts what the rules made of one message.
+    pub(crate) fn outcomes(&mut self, evaluated: &Evaluated) {
+        for &(rule, outcome) in &evaluated.outcomes {
+            let sums = self.touch(rule);
+            match outcome {
+                RuleOutcome::Selected => {
+                    sums.matched.add(1);
+                    sums.selected.add(1);
+                }
+                RuleOutcome::Filtered => {
+                    sums.matched.add(1);
+                    sums.filtered.add(1);
+                }
+                RuleOutcome::Error(kind) => {
+                    sums.errors[kind as usize].add(1);
+                    // A result that is no outgoing payload ends the rule; other errors stand beside its outcome.
+                    if kind == ErrorKind::Eval {
+                        sums.matched.add(1);
+                        sums.failed.add(1);
+                    }
+                }
+            }
+        }
+        for record in &evaluated.records {
+            self.touch(record.rule).records.add(1);
+        }
+        self.cut.add(u64::from(evaluated.cut));
+        self.unknown_rule.add(u64::from(evaluated.unknown_rule));
+    }
+
+    /// A record that does not fit what one message may produce.
+    pub(crate) fn over_limit(&mut self, rule: u32) {
+        self.touch(rule).errors[ErrorKind::Limit as usize].add(1);
+    }
+
+    /// A record for one stream too many.
+    pub(crate) fn too_many_streams(&mut self, rule: u32) {
+        self.touch(rule);
+        self.too_many_streams.add(1);
+    }
+
+    /// Records dropped for want of room.
+    pub(crate) fn dropped(&mut self, records: usize) {
+        self.dropped.add(records as u64);
+    }
+
+    /// Records of a publish that was refused for want of room.
+    pub(crate) fn refused(&mut self, records: usize) {
+        self.refused.add(records as u64);
+    }
+
+    /// Records that waited for room when their connection went.
+    pub(crate) fn abandoned(&mut self, records: usize) {
+        self.abandoned.add(records as u64);
+    }
+
+    /// True when something was counted since the last flush.
+    pub(crate) fn is_dirty(&self) -> bool {
+        !self.listed.is_empty() || self.others().any(|sum| sum.pending > 0)
+    }
+
+    /// Hands everything to the metrics.
+    pub(crate) fn flush(&mut self) {
+        for rule in self.listed.drain(..) {
+            self.rules[rule as usize].flush();
+        }
+        let Self {
+            cut,
+            unknown_rule,
+            dropped,
+            refused,
+            abandoned,
+            too_many_streams,
+            ..
+        } = self;
+        for sum in [
+            cut,
+            unknown_rule,
+            dropped,
+            refused,
+            abandoned,
+            too_many_streams,
+        ] {
+            sum.flush();
+        }
+    }
+
+    fn others(&self) -> impl Iterator<Item = &Sum> {
+        [
+            &self.cut,
+            &self.unknown_rule,
+            &self.dropped,
+            &self.refused,
+            &self.abandoned,
+            &self.too_many_streams,
+        ]
+        .into_iter()
+    }
+
+    fn touch(&mut self, rule: u32) -> &mut RuleSums {
+        let sums = &mut self.rules[rule as usize];
+        if !std::mem::replace(&mut sums.listed, true) {
+            self.listed.push(rule);
+        }
+        sums
+    }
+}
