@@ -11,13 +11,13 @@ use forebay_core::{AckMode, Message, OnFull, QoS, SeededEntropy, Ticket, Time};
 use forebay_metrics::Registry;
 use forebay_rules::{Evaluated, OutputRecord, RuleSet, Scratch};
 
-use crate::{Record, StreamId};
 use crate::budget::NoRoom;
 use crate::hash_cache::HashCache;
 use crate::shared::{Finished, Shared, Wake};
 use crate::stream_cache::StreamCache;
 use crate::tally::Tally;
 use crate::waiting::{Blocked, Needs, Parked, WaitingList, reserve};
+use crate::{Record, StreamId};
 
 /// Payloads below this are copied out of the connection's read buffer when they are staged: a slice of 256 bytes would
 /// keep the whole buffer alive for as long as the record waits.
@@ -300,15 +300,18 @@ impl Intake {
             if let Some(ordering) = rule.settings().ordering {
                 stream.raise_ordering(ordering);
             }
-            match self
+            let known = self
                 .needs
-                .iter_mut()
-                .find(|(known, _)| Arc::ptr_eq(known, stream))
-            {
-                Some((_, bytes)) => *bytes += u64::from(charge),
-                None => self.needs.push((Arc::clone(stream), u64::from(charge))),
-            }
-            let stream = stream.id();
+                .iter()
+                .position(|(known, _)| Arc::ptr_eq(known, stream));
+            let place = known.unwrap_or_else(|| {
+                self.needs.push((Arc::clone(stream), 0));
+                self.needs.len() - 1
+            });
+            self.needs[place].1 += u64::from(charge);
+            // Until there is room for it the record names its place in `needs`: the id of a stream is certain only
+            // while room in it is held, because streams that nobody uses are let go and their ids used again.
+            let stream = StreamId(place as u32);
             let OutputRecord {
                 rule,
                 partition_key,
