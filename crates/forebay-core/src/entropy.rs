@@ -35,7 +35,7 @@ impl SeededEntropy {
 
     /// A sequence that no other process has, seeded from the operating system through the standard library's hasher.
     pub fn from_os() -> Self {
-        Self::new(RandomState::new().hash_one(0x666f_7265_6261_79_u64))
+        Self::new(RandomState::new().hash_one(0x0066_6f72_6562_6179_u64))
     }
 }
 

@@ -18,6 +18,7 @@ mod control;
 mod hash_cache;
 mod intake;
 mod lane;
+mod mailbox;
 mod record;
 mod sequencer;
 mod sequencer_thread;

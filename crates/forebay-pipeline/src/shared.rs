@@ -4,11 +4,12 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use crossbeam::queue::{ArrayQueue, SegQueue};
+use crossbeam::queue::ArrayQueue;
 use crossbeam::utils::CachePadded;
 use forebay_core::ShardMap;
 
 use crate::budget::Budget;
+use crate::mailbox::Mailbox;
 use crate::sink::SinkEvent;
 use crate::stream::Streams;
 use crate::{PipelineConfig, Record, Stream};
@@ -60,15 +61,14 @@ pub struct Finished {
 const SPARE_VECTORS: usize = 8;
 
 /// Both directions between one ingest worker and the rest.
-///
-/// The queues have no bound of their own: every staged record holds its part of the ingest budget, and every finished
-/// one had an open slot in an acknowledgement ring.
 #[derive(Debug)]
 pub(crate) struct WorkerPort {
-    pub(crate) staged: SegQueue<Vec<Record>>,
+    /// Bounded by the ingest budget, of which every staged record holds its part.
+    pub(crate) staged: Mailbox<Vec<Record>>,
     pub(crate) staged_records: AtomicUsize,
     pub(crate) spare: ArrayQueue<Vec<Record>>,
-    pub(crate) finished: SegQueue<Vec<Finished>>,
+    /// Bounded by the acknowledgement rings, in which every entry has an open slot.
+    pub(crate) finished: Mailbox<Vec<Finished>>,
     /// The worker has parked messages.
     pub(crate) waiting: AtomicBool,
     /// Room was given back since the worker last looked.
@@ -79,10 +79,10 @@ pub(crate) struct WorkerPort {
 impl WorkerPort {
     fn new() -> Self {
         Self {
-            staged: SegQueue::new(),
+            staged: Mailbox::new(),
             staged_records: AtomicUsize::new(0),
             spare: ArrayQueue::new(SPARE_VECTORS),
-            finished: SegQueue::new(),
+            finished: Mailbox::new(),
             waiting: AtomicBool::new(false),
             room: AtomicBool::new(false),
             wake: WakeSlot::default(),
@@ -127,9 +127,9 @@ pub(crate) struct Shared {
     pub(crate) streams: Streams,
     pub(crate) workers: Box<[CachePadded<WorkerPort>]>,
     /// At most two entries per stream in use and map change.
-    pub(crate) control: SegQueue<Control>,
+    pub(crate) control: Mailbox<Control>,
     /// At most one entry of each kind per stream in use.
-    pub(crate) events: SegQueue<SinkEvent>,
+    pub(crate) events: Mailbox<SinkEvent>,
     pub(crate) sequencer_wake: WakeSlot,
     pub(crate) sink_wake: WakeSlot,
     pub(crate) counts: Counts,
@@ -146,8 +146,8 @@ impl Shared {
             workers: (0..config.workers)
                 .map(|_| CachePadded::new(WorkerPort::new()))
                 .collect(),
-            control: SegQueue::new(),
-            events: SegQueue::new(),
+            control: Mailbox::new(),
+            events: Mailbox::new(),
             sequencer_wake: WakeSlot::default(),
             sink_wake: WakeSlot::default(),
             counts: Counts::default(),

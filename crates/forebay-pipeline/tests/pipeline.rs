@@ -1,5 +1,10 @@
 //! The pipeline from publish to finished ticket, driven by hand: no thread, no clock, no network.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should stop where it stands"
+)]
+
 use std::sync::Arc;
 use std::time::Duration;
 
