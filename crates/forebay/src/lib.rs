@@ -1,1 +1,4 @@
-//! The program.
+//! The program: command line, configuration, wiring, start, drain and stop. Everything else is in the libraries.
+
+pub mod config;
+pub mod diagnostics;

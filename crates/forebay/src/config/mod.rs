@@ -1,0 +1,173 @@
+//! The configuration: from what the user wrote to values that are never checked again.
+//!
+//! [`load`] reads all layers (file, `conf.d`, environment, `--set`), merges them, and turns them section by section
+//! into a [`Config`]. Everything that is wrong is in the [`Report`], which comes also when nothing is: it then holds
+//! the warnings. Nothing is opened, bound or started here.
+
+mod kinesis;
+mod layers;
+mod limits;
+mod listeners;
+mod machine;
+mod memory;
+mod mqtt;
+mod process;
+mod raw;
+mod rules;
+mod section;
+#[cfg(test)]
+mod tests;
+pub mod units;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use forebay_core::topic::TopicLimits;
+use forebay_rules::{RuleLimits, RuleSet};
+
+pub use kinesis::Kinesis;
+pub use layers::Inputs;
+pub use limits::{Limits, ListenerLimits, Profile};
+pub use listeners::{Admin, Listener};
+pub use machine::{Machine, raise_descriptor_limit};
+pub use memory::{BASE_BYTES, Memory};
+pub use mqtt::{Mqtt, OnQueueFull};
+pub use process::{Log, LogFormat, Metrics, Server, Shutdown};
+pub use rules::{COMMAND_LINE_SQL_VERSION, CommandLineRule, Rules};
+pub(crate) use rules::{read_document, text_error};
+
+use crate::diagnostics::Report;
+use rules::Inherited;
+use section::Section;
+
+/// The whole configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The files it was read from, in order; empty when there was none.
+    pub files: Vec<PathBuf>,
+    /// `[server]`.
+    pub server: Server,
+    /// `[log]`.
+    pub log: Log,
+    /// `[metrics]`.
+    pub metrics: Metrics,
+    /// `[shutdown]`.
+    pub shutdown: Shutdown,
+    /// `[listeners]`, at least one.
+    pub listeners: Vec<Listener>,
+    /// `[admin]`.
+    pub admin: Admin,
+    /// `[kinesis]`.
+    pub kinesis: Kinesis,
+    /// `[memory]`.
+    pub memory: Memory,
+    /// `[mqtt]`.
+    pub mqtt: Mqtt,
+    /// `[limits]`.
+    pub limits: Limits,
+    /// `[rules]`.
+    pub rules: Rules,
+    /// The rules of `rules.dir`, of `[[rules.inline]]` and of the command line, compiled.
+    pub rule_set: Arc<RuleSet>,
+}
+
+/// What the layers gave.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration; `None` exactly when the report has errors.
+    pub config: Option<Config>,
+    /// Errors and warnings.
+    pub report: Report,
+}
+
+/// Reads and judges the configuration. `rule` is a rule from the command line.
+pub fn load(inputs: &Inputs, rule: Option<&CommandLineRule>, machine: &Machine) -> Loaded {
+    let mut report = Report::default();
+    let layers = layers::read(inputs, &mut report);
+    let config = build(layers, rule, machine, &mut report);
+    report.sort();
+    Loaded {
+        config: config.filter(|_| !report.has_errors()),
+        report,
+    }
+}
+
+fn build(
+    layers: layers::Layers,
+    rule: Option<&CommandLineRule>,
+    machine: &Machine,
+    report: &mut Report,
+) -> Option<Config> {
+    let mut root = Section::new("", layers.table, report);
+    let mut table = |key| root.table(key);
+    let (server, log, metrics, shutdown) = (
+        table("server"),
+        table("log"),
+        table("metrics"),
+        table("shutdown"),
+    );
+    let (listeners, admin, kinesis) = (table("listeners"), table("admin"), table("kinesis"));
+    let (memory, mqtt, limits) = (table("memory"), table("mqtt"), table("limits"));
+    let (rules, rule_settings) = (table("rules"), table("rule"));
+    root.finish();
+
+    let server = Server::read(server, machine, report);
+    let read_memory = Memory::read(memory, machine, report);
+    let mut section = Section::new("limits", limits, report);
+    let profile = limits::read_profile(&mut section);
+    let read_limits = Limits::read(
+        &mut section,
+        profile,
+        &read_memory.memory,
+        machine.descriptors,
+    );
+    section.finish();
+    read_memory.check_fit(read_limits.connections, report);
+    let limits = read_limits.limits;
+    let listeners = listeners::read_listeners(listeners, server.ack, &limits.listener, report);
+    let inherited = Inherited {
+        on_full: read_memory.memory.on_full,
+        on_full_origin: read_memory.on_full_origin.as_ref(),
+        acks: listeners
+            .iter()
+            .map(|read| (read.listener.ack, read.ack_origin.as_ref()))
+            .collect(),
+    };
+    let read_rules = rules::read(rules, rule_settings, rule, &limits, report);
+    let rules = read_rules.rules.clone();
+    let rule_set = read_rules.compile(&inherited, rule_limits(&limits, &rules), report);
+    let config = Config {
+        files: layers.files,
+        log: Log::read(log, machine, report),
+        metrics: Metrics::read(metrics, report),
+        shutdown: Shutdown::read(shutdown, report),
+        admin: Admin::read(admin, report),
+        kinesis: Kinesis::read(kinesis, report),
+        mqtt: Mqtt::read(mqtt, profile, report),
+        server,
+        listeners: listeners.into_iter().map(|read| read.listener).collect(),
+        memory: read_memory.memory,
+        limits,
+        rules,
+        rule_set: Arc::new(rule_set?),
+    };
+    Some(config)
+}
+
+/// The limits of `[limits]` and `[rules]` in the form that the rule engine takes.
+fn rule_limits(limits: &Limits, rules: &Rules) -> RuleLimits {
+    RuleLimits {
+        rules_max: limits.rules as usize,
+        rules_per_message_max: rules.max_per_message as usize,
+        evaluation: forebay_sql::Limits {
+            steps_max: limits.evaluation_steps,
+            output_bytes_max: usize::try_from(limits.output_bytes).unwrap_or(usize::MAX),
+        },
+        output_bytes_per_message_max: usize::try_from(limits.output_bytes_per_message)
+            .unwrap_or(usize::MAX),
+        topic: TopicLimits {
+            bytes_max: limits.listener.topic_bytes as usize,
+            levels_max: limits.listener.topic_levels as usize,
+        },
+    }
+}
