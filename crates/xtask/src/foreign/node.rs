@@ -48,8 +48,6 @@ pub(super) fn packages(
         set_current(folder, &wanted)?;
     }
 
-    let kinesalite = modules.join("kinesalite").join("cli.js");
-    tools.insert("kinesalite", Tool::new([&node, &kinesalite]));
     tools.insert("node", Tool::new([&node]).with("NODE_PATH", &modules));
     Ok(())
 }
