@@ -16,6 +16,7 @@ mod edges;
 mod foreign;
 mod process;
 mod steps;
+mod symbols;
 mod workspace;
 
 use std::process::ExitCode;

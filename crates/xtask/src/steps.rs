@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use crate::workspace::Workspace;
-use crate::{deny, edges, foreign, process};
+use crate::{deny, edges, foreign, process, symbols};
 
 struct Step {
     name: &'static str,
@@ -67,6 +67,11 @@ const STEPS: &[Step] = &[
         name: "build",
         about: "the program and the tests",
         run: |workspace| process::run(&mut build(workspace)),
+    },
+    Step {
+        name: "symbols",
+        about: "nothing of rumqttd but its codec in the program",
+        run: symbols::check,
     },
     Step {
         name: "tests",
@@ -180,8 +185,7 @@ fn tests(workspace: &Workspace) -> Result<()> {
         command.args(["test", "--workspace", "--lib", "--bins", "--tests"]);
         command.arg("--no-fail-fast");
     }
-    let program = workspace.target.join("debug").join("forebay");
-    process::run(command.env("FOREBAY_BIN", program))
+    process::run(command.env("FOREBAY_BIN", workspace.program()))
 }
 
 #[cfg(test)]

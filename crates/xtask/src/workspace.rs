@@ -47,6 +47,11 @@ impl Workspace {
             .map_or(&[], Vec::as_slice)
     }
 
+    /// The program that the tests start, in the profile that they are built with.
+    pub(crate) fn program(&self) -> PathBuf {
+        self.target.join("debug").join("forebay")
+    }
+
     /// `cargo` with the root of the workspace as its working directory.
     pub(crate) fn cargo(&self) -> Command {
         let mut command = cargo();
