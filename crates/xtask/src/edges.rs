@@ -48,7 +48,6 @@ const DOORS: &[(&str, &[&str])] = &[
     ("clap*", &["forebay"]),
     ("toml*", &["forebay"]),
     ("annotate-snippets", &["forebay"]),
-    ("strsim", &["forebay"]),
     ("mimalloc", &["forebay"]),
 ];
 
