@@ -1,5 +1,6 @@
-// The AWS SDK for JavaScript against a Kinesis endpoint: js_sdk_kinesis.js ENDPOINT.
+// The AWS SDK for JavaScript against a Kinesis endpoint: js_sdk_kinesis.js ENDPOINT [http1].
 //
+// The client prefers HTTP/2, also without TLS; `http1` is for servers that do not speak it.
 // Prints `ok NAME` or `FAILED NAME reason` for each check and exits 1 if one failed.
 'use strict'
 
@@ -21,13 +22,12 @@ const {
 } = require('@aws-sdk/client-kinesis')
 const { NodeHttpHandler } = require('@smithy/node-http-handler')
 
-const [ENDPOINT] = process.argv.slice(2)
+const [ENDPOINT, PROTOCOL] = process.argv.slice(2)
 const StreamName = `js-sdk-${crypto.randomBytes(4).toString('hex')}`
 const client = new KinesisClient({
   endpoint: ENDPOINT,
   region: 'us-east-1',
-  // The client's default is HTTP/2, which a plain endpoint does not speak.
-  requestHandler: new NodeHttpHandler({ requestTimeout: 20_000 }),
+  ...(PROTOCOL === 'http1' && { requestHandler: new NodeHttpHandler() }),
 })
 const call = (Command, input) => client.send(new Command({ StreamName, ...input }))
 
@@ -150,6 +150,7 @@ async function main() {
       console.log(`FAILED ${name} ${error.name}: ${error.message.replaceAll('\n', ' ')}`)
     }
   }
+  client.destroy()
 }
 
 main()

@@ -4,9 +4,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
+
+use crate::process;
 
 /// A command that starts `name`: `aws`, `ministack`, `mosquitto_pub`, `mosquitto_sub`, `node` or
 /// `python`. Credentials are set to something that no real service accepts.
@@ -62,6 +65,22 @@ pub fn aws_cli(script: &str, arguments: &[&str]) -> Result<Command> {
     Ok(command)
 }
 
+/// Runs a suite, which prints `ok NAME` or `FAILED NAME reason` for each of its checks, and
+/// returns the names of those that passed.
+///
+/// # Errors
+/// Its whole output if a check failed, or if it does not end within `limit`.
+pub fn suite(name: &str, command: &mut Command, limit: Duration) -> Result<Vec<String>> {
+    let finished = process::run(name, command, limit)?.expect_success()?;
+    let passed: Vec<_> = finished
+        .stdout
+        .lines()
+        .filter_map(|line| line.strip_prefix("ok ").map(str::to_owned))
+        .collect();
+    ensure!(!passed.is_empty(), "{name} checked nothing");
+    Ok(passed)
+}
+
 fn scripted(interpreter: &str, script: &str) -> Result<Command> {
     let mut command = tool(interpreter)?;
     command.arg(scripts().join(script));
@@ -102,4 +121,22 @@ fn list() -> Result<(PathBuf, Value)> {
     let text = fs::read_to_string(&file)?;
     let tools = serde_json::from_str(&text).with_context(|| file.display().to_string())?;
     Ok((file, tools))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(script: &str) -> Result<Vec<String>> {
+        let mut command = Command::new("sh");
+        suite("sh", command.args(["-c", script]), Duration::from_secs(10))
+    }
+
+    #[test]
+    fn a_suite_passes_only_if_it_checked_something_and_nothing_failed() {
+        assert_eq!(run("echo ok a; echo ok b").unwrap(), ["a", "b"]);
+        assert!(run("true").is_err());
+        let error = run("echo ok a; echo FAILED b why; exit 1").unwrap_err();
+        assert!(error.to_string().contains("FAILED b why"), "{error}");
+    }
 }

@@ -124,7 +124,7 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(60);
 
-    /// Creates a stream, fills it through the AWS CLI's checks, and reads it with boto3.
+    /// Creates a stream, fills it with the AWS CLI, and reads it with boto3.
     fn check(server: StreamServer) {
         let endpoint = server.endpoint();
         kinesis::create_stream(&endpoint, "three", 3).unwrap();
