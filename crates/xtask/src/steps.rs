@@ -70,7 +70,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "symbols",
-        about: "nothing of rumqttd but its codec in the program",
+        about: "of rumqttd only the codec in the program",
         run: symbols::check,
     },
     Step {

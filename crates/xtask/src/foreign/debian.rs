@@ -28,8 +28,8 @@ pub(super) fn mosquitto_clients(
         on_path.into_iter().map(|path| Tool::new([path])).collect()
     } else {
         unpacked(folder).context(
-            "mosquitto_pub and mosquitto_sub are needed: package `mosquitto-clients` of Debian, \
-             Ubuntu and Homebrew's `mosquitto`",
+            "mosquitto_pub and mosquitto_sub are needed: package `mosquitto-clients` (Debian, \
+             Ubuntu) or `mosquitto` (Homebrew)",
         )?
     };
     tools.extend(PROGRAMS.into_iter().zip::<Vec<Tool>>(found));
