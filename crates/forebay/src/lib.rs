@@ -1,4 +1,5 @@
 //! The program: command line, configuration, wiring, start, drain and stop. Everything else is in the libraries.
 
+pub mod cli;
 pub mod config;
 pub mod diagnostics;

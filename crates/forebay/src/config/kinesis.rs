@@ -25,6 +25,8 @@ pub struct Kinesis {
     /// `endpoint`: a URL in place of the service's own. `http:` only to loopback and private addresses, unless
     /// `allow_plaintext`.
     pub endpoint: Option<String>,
+    /// `allow_plaintext`: `http:` anywhere. Default false.
+    pub allow_plaintext: bool,
     /// `ordering` of streams whose rules do not say. Default `key`.
     pub ordering: Ordering,
     /// `linger`: the longest wait for a fuller batch, 0 s to 60 s. Default 10 ms.
@@ -77,6 +79,7 @@ impl Kinesis {
             region: read_name(&mut section, "region"),
             profile: read_name(&mut section, "profile"),
             endpoint,
+            allow_plaintext,
             ordering: section
                 .choice("ordering", &ORDERINGS)
                 .map_or(Ordering::Key, |written| written.value),

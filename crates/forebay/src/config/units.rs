@@ -138,7 +138,7 @@ impl fmt::Display for DisplayDuration {
             return f.write_str("0s");
         }
         for (name, nanos_per_unit) in DURATION_UNITS {
-            if nanos % u128::from(nanos_per_unit) == 0 {
+            if nanos.is_multiple_of(u128::from(nanos_per_unit)) {
                 return write!(f, "{}{name}", nanos / u128::from(nanos_per_unit));
             }
         }

@@ -1,0 +1,71 @@
+//! The command line: what can be typed, and one function per command.
+
+mod args;
+mod bench;
+mod exit;
+mod mqtt_client;
+mod output;
+mod publish;
+mod rule_test;
+mod signals;
+mod stream;
+mod subscribe;
+mod validate;
+
+use clap::Parser;
+
+use args::{Arguments, BenchCommand, Command, RuleCommand, StreamCommand};
+pub use exit::{Exit, Failure, Outcome};
+
+/// Runs the command that was typed. Whatever there is to say was said when this returns.
+pub fn main() -> Exit {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are no mistakes and go to standard output; clap knows which is which.
+            let exit = if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Done
+            };
+            return error.print().map_or(Exit::InputOutput, |()| exit);
+        }
+    };
+    match dispatch(arguments) {
+        Ok(exit) => exit,
+        Err(failure) => {
+            if !failure.message.is_empty() {
+                output::remark(&format!("error: {failure}"));
+            }
+            failure.exit
+        }
+    }
+}
+
+fn dispatch(arguments: Arguments) -> Outcome {
+    match arguments.command.unwrap_or(Command::Run(arguments.run)) {
+        Command::Run(_run) => Ok(Exit::Done),
+        Command::Demo(_demo) => Ok(Exit::Done),
+        Command::Validate(validate) => block_on(validate::run(&validate)),
+        Command::Rule(RuleCommand::Test(test)) => rule_test::run(&test),
+        Command::Pub(publish) => block_on(publish::run(&publish)),
+        Command::Sub(subscribe) => block_on(subscribe::run(&subscribe)),
+        Command::Stream(StreamCommand::Serve(serve)) => block_on(stream::serve(&serve)),
+        Command::Stream(StreamCommand::List(list)) => block_on(stream::list(&list)),
+        Command::Stream(StreamCommand::Describe(describe)) => block_on(stream::describe(&describe)),
+        Command::Stream(StreamCommand::Tail(tail)) => block_on(stream::tail(&tail)),
+        Command::Bench(BenchCommand::Quick(quick)) => bench::run(&quick),
+    }
+}
+
+/// Runs a command that waits for the network, on a runtime of its own.
+fn block_on(command: impl Future<Output = Outcome>) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::InputOutput, format!("cannot start: {error}")))?;
+    let outcome = runtime.block_on(command);
+    // A thread that waits for standard input must not keep the process from ending.
+    runtime.shutdown_background();
+    outcome
+}

@@ -1,0 +1,306 @@
+//! `rule test`: what a statement or a document makes of one message, down to the shard.
+
+use std::io::Read;
+use std::path::Path;
+
+use bytes::Bytes;
+use forebay_core::{Clock, Entropy, HashKey, Message, SeededEntropy, ShardMap, SystemClock};
+use forebay_rules::{
+    Action, Evaluated, OutputRecord, RuleDocument, RuleError, RuleLimits, RuleOutcome, RuleSet,
+    RuleSettings, Scratch,
+};
+use serde_json::{Value, json};
+
+use super::args::RuleTestArguments;
+use super::exit::{Exit, Failure, Outcome};
+use super::output;
+use crate::config::{COMMAND_LINE_SQL_VERSION, read_document, text_error};
+use crate::diagnostics::{Code, Diagnostic, Origin, Report, Source};
+
+/// Name of a rule that has none.
+const NAME: &str = "test";
+/// Bytes that one PUT payload unit pays for (Kinesis pricing).
+const PUT_UNIT_BYTES: usize = 25 * 1024;
+
+/// Runs the command.
+pub(super) fn run(arguments: &RuleTestArguments) -> Outcome {
+    let document = document(arguments)?;
+    let payload = Bytes::from(read_payload(&arguments.payload)?);
+    let settings = RuleSettings {
+        explicit_hash_key: arguments.explicit_hash_key.clone(),
+        ..RuleSettings::default()
+    };
+    let rules = RuleSet::build(vec![(document, settings)], RuleLimits::default())
+        .map_err(|errors| refused(arguments, &errors))?;
+    let message = Message {
+        topic: &arguments.topic,
+        payload: &payload,
+        client_id: arguments.client_id.as_deref(),
+        timestamp_ms: arguments
+            .now
+            .unwrap_or_else(|| SystemClock::new().wall_millis()),
+    };
+    let mut entropy = SeededEntropy::from_os();
+    let result = Evaluation::of(&rules, &message, &mut entropy);
+    let shards = arguments.shards.and_then(ShardMap::even);
+    if arguments.json {
+        output::json(&result.as_json(shards.as_ref()))?;
+    } else {
+        output::line(result.as_text(shards.as_ref()).trim_end())?;
+    }
+    Ok(if result.failed() {
+        Exit::Failed
+    } else {
+        Exit::Done
+    })
+}
+
+/// The document of `--rule` or one around `--sql`, with the stream and the key that were asked for.
+fn document(arguments: &RuleTestArguments) -> Result<RuleDocument, Failure> {
+    let mut document = match (&arguments.rule, &arguments.sql) {
+        (Some(path), _) => {
+            let limit = forebay_core::limits::RULE_DOCUMENT_BYTES_MAX as u64;
+            read_document(path, limit).map_err(|diagnostic| {
+                let missing = diagnostic.code == Code::Unreadable.as_str();
+                let mut report = Report::default();
+                report.push(*diagnostic);
+                output::report(&report);
+                Failure::silent(if missing {
+                    Exit::InputOutput
+                } else {
+                    Exit::Data
+                })
+            })?
+        }
+        (None, Some(sql)) => around_statement(sql, arguments.sql_version.as_deref())?,
+        (None, None) => return Err(Failure::new(Exit::Usage, "give --sql or --rule")),
+    };
+    for action in &mut document.actions {
+        if let Action::Kinesis(action) = action {
+            if let Some(stream) = &arguments.stream {
+                action.stream_name.clone_from(stream);
+            }
+            if let Some(key) = &arguments.partition_key {
+                action.partition_key = Some(key.clone());
+            }
+        }
+    }
+    // A rule that is switched off is tested all the same.
+    document.disabled = false;
+    Ok(document)
+}
+
+fn around_statement(sql: &str, version: Option<&str>) -> Result<RuleDocument, Failure> {
+    let document = json!({
+        "sql": sql,
+        "awsIotSqlVersion": version.unwrap_or(COMMAND_LINE_SQL_VERSION),
+        "actions": [{ "kinesis": {
+            "streamName": "stream",
+            "partitionKey": "${topic()}",
+            "roleArn": "",
+        }}],
+    });
+    RuleDocument::from_json(document.to_string().as_bytes(), Some(NAME)).map_err(|error| {
+        let help = error.help().map(|help| format!("\n  help: {help}"));
+        Failure::new(Exit::Data, format!("{error}{}", help.unwrap_or_default()))
+    })
+}
+
+fn read_payload(path: &Path) -> Result<Vec<u8>, Failure> {
+    let read = if path == Path::new("-") {
+        let mut payload = Vec::new();
+        std::io::stdin()
+            .lock()
+            .read_to_end(&mut payload)
+            .map(|_| payload)
+    } else {
+        std::fs::read(path)
+    };
+    read.map_err(|error| {
+        Failure::new(
+            Exit::InputOutput,
+            format!("payload {} cannot be read: {error}", path.display()),
+        )
+    })
+}
+
+/// Shows why the rule cannot be compiled.
+fn refused(arguments: &RuleTestArguments, errors: &[RuleError]) -> Failure {
+    let mut report = Report::default();
+    for error in errors {
+        report.push(match error {
+            RuleError::Text {
+                field,
+                text,
+                diagnostic,
+                ..
+            } => {
+                let name = match (&arguments.rule, field.as_str()) {
+                    (Some(path), field) => format!("{}: {field}", path.display()),
+                    (None, "sql") => "--sql".to_owned(),
+                    (None, "explicit_hash_key") => "--explicit-hash-key".to_owned(),
+                    (None, field) if field.ends_with("partitionKey") => {
+                        "--partition-key".to_owned()
+                    }
+                    (None, _) => "--stream".to_owned(),
+                };
+                let place = Origin {
+                    source: std::sync::Arc::new(Source {
+                        name,
+                        text: text.clone(),
+                        base: std::path::PathBuf::new(),
+                        inline: true,
+                    }),
+                    span: 0..text.len(),
+                };
+                text_error(text, diagnostic, &place)
+            }
+            other => Diagnostic::error(Code::Rule, other.to_string()),
+        });
+    }
+    output::report(&report);
+    Failure::silent(Exit::Data)
+}
+
+/// What came out.
+struct Evaluation {
+    matched: bool,
+    /// Why there is no output, when there is none.
+    nothing: Option<String>,
+    /// Errors that stopped the rule or one of its actions, or that it went on with.
+    errors: Vec<&'static str>,
+    records: Vec<OutputRecord>,
+    selected: bool,
+}
+
+impl Evaluation {
+    fn of(rules: &RuleSet, message: &Message<'_>, entropy: &mut dyn Entropy) -> Self {
+        let mut out = Evaluated::default();
+        rules.evaluate(message, &mut Scratch::default(), entropy, &mut out);
+        let mut errors: Vec<&'static str> = Vec::new();
+        let mut filtered = false;
+        let mut selected = false;
+        for (_, outcome) in &out.outcomes {
+            match outcome {
+                RuleOutcome::Selected => selected = true,
+                RuleOutcome::Filtered => filtered = true,
+                RuleOutcome::Error(kind) => errors.push(kind.as_str()),
+            }
+        }
+        let filter = rules.rules().first().and_then(|rule| rule.filter());
+        let nothing = if out.unknown_rule {
+            Some(format!(
+                "Basic Ingest names a rule that is not this one; its name is {NAME:?}"
+            ))
+        } else if out.matched == 0 {
+            Some(match filter {
+                Some(filter) => format!("the topic does not match {filter:?}"),
+                None => "the statement has no FROM: only Basic Ingest reaches it".to_owned(),
+            })
+        } else if filtered {
+            Some("WHERE is not true".to_owned())
+        } else if out.records.is_empty() {
+            Some(match errors.first() {
+                Some(kind) => format!("rule error: {kind}"),
+                None => "the rule has no action that puts records into a stream".to_owned(),
+            })
+        } else {
+            None
+        };
+        Self {
+            matched: out.matched > 0,
+            nothing,
+            errors,
+            records: out.records,
+            selected,
+        }
+    }
+
+    /// True when something went wrong that keeps a record from its stream; a WHERE that says no is no failure.
+    fn failed(&self) -> bool {
+        self.matched && !self.errors.is_empty() && self.records.is_empty()
+    }
+
+    fn as_text(&self, shards: Option<&ShardMap>) -> String {
+        let mut text = String::new();
+        let mut row = |name: &str, value: &str| {
+            text.push_str(&format!("{name:<14} {value}\n"));
+        };
+        if let Some(nothing) = &self.nothing {
+            row("output", &format!("none: {nothing}"));
+        }
+        for record in &self.records {
+            match std::str::from_utf8(&record.data) {
+                Ok(data) => row("output", data),
+                Err(_) => row(
+                    "output",
+                    &format!("{} (hexadecimal)", hexadecimal(&record.data)),
+                ),
+            }
+            row("bytes", &record.data.len().to_string());
+            row("stream", record.stream.as_str());
+            row("partition key", record.partition_key.as_str());
+            let (hash, how) = hash_of(record);
+            row("hash key", &format!("{} ({how})", hash.value()));
+            if let Some(map) = shards {
+                let shard = map.shard(map.lookup(hash));
+                row("shard", &format!("{} of {}", shard.id(), map.len()));
+            }
+            row("PUT units", &put_units(record).to_string());
+        }
+        if self.nothing.is_none() {
+            for kind in &self.errors {
+                row("rule error", kind);
+            }
+        }
+        text
+    }
+
+    fn as_json(&self, shards: Option<&ShardMap>) -> Value {
+        let records: Vec<Value> = self
+            .records
+            .iter()
+            .map(|record| {
+                let (hash, how) = hash_of(record);
+                json!({
+                    "output": std::str::from_utf8(&record.data).ok(),
+                    "output_hex": hexadecimal(&record.data),
+                    "bytes": record.data.len(),
+                    "stream": record.stream.as_str(),
+                    "partition_key": record.partition_key.as_str(),
+                    "hash_key": hash.value().to_string(),
+                    "hash_key_from": how,
+                    "shard": shards.map(|map| map.shard(map.lookup(hash)).id()),
+                    "put_units": put_units(record),
+                })
+            })
+            .collect();
+        json!({
+            "matched": self.matched,
+            "selected": self.selected,
+            "nothing": self.nothing,
+            "errors": self.errors,
+            "records": records,
+        })
+    }
+}
+
+/// The hash key that decides the shard, and where it comes from.
+fn hash_of(record: &OutputRecord) -> (HashKey, &'static str) {
+    match record.explicit_hash_key {
+        Some(hash) => (hash, "explicit"),
+        None => (
+            HashKey::of_partition_key(record.partition_key.as_str()),
+            "MD5 of the partition key",
+        ),
+    }
+}
+
+fn put_units(record: &OutputRecord) -> usize {
+    let bytes = record.data.len() + record.partition_key.as_str().len();
+    bytes.div_ceil(PUT_UNIT_BYTES).max(1)
+}
+
+fn hexadecimal(data: &[u8]) -> String {
+    data.iter().map(|byte| format!("{byte:02x}")).collect()
+}
