@@ -61,6 +61,15 @@ pub(super) struct Room {
     pub(super) empty: bool,
 }
 
+/// What a lane has for a request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Offer {
+    pub(super) records: usize,
+    pub(super) bytes: usize,
+    /// Bytes of the record that goes first.
+    pub(super) first: usize,
+}
+
 #[derive(Debug)]
 pub(super) struct LaneState {
     mode: LaneMode,
@@ -189,20 +198,22 @@ impl LaneState {
         !self.front.is_empty()
     }
 
-    /// What the lane would put into a request without limits of its own: `(records, bytes, bytes of the first)`.
-    /// Bytes of a long front queue are those of its first records only.
-    pub(super) fn offer(&self, records_max: usize) -> (usize, usize, usize) {
+    /// What the lane would put into a request of at most `records_max` records without limits of its own. Bytes of new
+    /// records are taken from their mean.
+    pub(super) fn offer(&self, records_max: usize) -> Offer {
         let first = self.front.values().next().or_else(|| self.fresh.front()).map_or(0, Entry::len);
-        let (mut records, mut bytes) = (0, 0);
+        let records_max = records_max.min(self.split.unwrap_or(usize::MAX));
+        let mut offer = Offer { records: 0, bytes: 0, first };
         for entry in self.front.values().take(records_max) {
-            records += 1;
-            bytes += entry.len();
+            offer.records += 1;
+            offer.bytes += entry.len();
         }
         if self.front.is_empty() || self.fills_behind_retries() {
-            records += self.fresh.len();
-            bytes += self.fresh_bytes;
+            let fresh = self.fresh.len().min(records_max - offer.records);
+            offer.records += fresh;
+            offer.bytes += self.fresh_bytes * fresh / self.fresh.len().max(1);
         }
-        (records.min(self.split.unwrap_or(usize::MAX)), bytes, first)
+        offer
     }
 
     /// When the first new record was admitted.

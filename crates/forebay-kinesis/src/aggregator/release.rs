@@ -10,7 +10,7 @@ use forebay_core::Time;
 use forebay_core::limits::BYTES_PER_REQUEST_MAX;
 
 use super::entry::{Closed, Request, RequestId};
-use super::lane::{ALONE_BYTES, LaneState, Room};
+use super::lane::{ALONE_BYTES, LaneState, Offer, Room};
 use super::{Aggregator, Effects, Note, Permits};
 use crate::config::BatchSettings;
 use crate::limiter::Allowance;
@@ -158,16 +158,27 @@ impl Aggregator {
             let no_room = shared.entries.len() + plan.records > self.settings.records_per_request
                 || shared.bytes + plan.bytes > self.settings.bytes_per_request
                 || shared.parts.len() >= LANES_PER_REQUEST;
-            if no_room && !shared.entries.is_empty() {
-                let next = self.open_request(now);
-                let mut full = std::mem::replace(&mut shared, next);
-                full.closed = Closed::Count;
-                self.dispatch(full, now, permits, effects);
-                if permits.is_exhausted() || self.in_flight.len() >= self.inflight_max() {
-                    break;
-                }
+            if !no_room || shared.entries.is_empty() {
+                self.fill(index, &mut shared, plan, reason, now);
+                continue;
             }
-            self.fill(index, &mut shared, plan, reason, now);
+            // A request that is nearly full takes the first records of the lane, whose rest comes with a later one.
+            // Another nearly empty request would cost more than that wait.
+            let top_up = (ALONE_RECORDS..self.settings.records_per_request).contains(&shared.entries.len())
+                && shared.parts.len() < LANES_PER_REQUEST;
+            if top_up {
+                self.fill(index, &mut shared, plan, reason, now);
+            }
+            let next = self.open_request(now);
+            let mut full = std::mem::replace(&mut shared, next);
+            full.closed = Closed::Count;
+            self.dispatch(full, now, permits, effects);
+            if permits.is_exhausted() || self.in_flight.len() >= self.inflight_max() {
+                break;
+            }
+            if !top_up {
+                self.fill(index, &mut shared, plan, reason, now);
+            }
         }
         self.dispatch(shared, now, permits, effects);
         self.starved = permits.is_exhausted();
@@ -189,29 +200,27 @@ impl Aggregator {
         let settings = &self.settings;
         let lane = &mut self.lanes[index];
         let allowance = lane.limiter.allowance(now);
-        let (records, bytes, first) = lane.offer(settings.records_per_request);
-        let records = records.min(allowance.records.max(1)).min(settings.records_per_request);
-        let bytes = bytes.min(allowance.bytes);
+        let offer = lane.offer(settings.records_per_request);
+        let records = offer.records.min(allowance.records.max(1));
+        let bytes = offer.bytes * records / offer.records.max(1);
         let alone = records >= ALONE_RECORDS
             || bytes >= settings.bytes_per_lane_in_request
-            || first > ALONE_BYTES
+            || offer.first > ALONE_BYTES
             || lane.split.is_some();
-        let lane_bytes = if alone {
-            settings.bytes_per_request
-        } else {
-            settings.bytes_per_lane_in_request
-        };
+        let most = if alone { settings.bytes_per_request } else { settings.bytes_per_lane_in_request };
         // The first record is covered by the limiter even where it exceeds what the bucket shows.
-        let bytes = bytes.min(lane_bytes).max(first).min(BYTES_PER_REQUEST_MAX);
-        Plan { records, bytes, alone }
+        let room = allowance.bytes.min(most).max(offer.first).min(BYTES_PER_REQUEST_MAX);
+        Plan { records, bytes: bytes.max(offer.first), room, alone }
     }
 
     fn fill(&mut self, index: usize, request: &mut Request, plan: Plan, reason: Closed, now: Time) {
         let settings = &self.settings;
+        let empty = request.entries.is_empty();
+        let left = settings.bytes_per_request.saturating_sub(request.bytes);
         let room = Room {
             records: plan.records.min(settings.records_per_request - request.entries.len()),
-            bytes: plan.bytes,
-            empty: request.entries.is_empty(),
+            bytes: if empty { plan.room } else { plan.room.min(left) },
+            empty,
         };
         let lane = &mut self.lanes[index];
         if let Some(since) = lane.limited_since.take() {
@@ -284,7 +293,10 @@ impl Aggregator {
 #[derive(Debug, Clone, Copy)]
 struct Plan {
     records: usize,
+    /// What the records are likely to take.
     bytes: usize,
+    /// What they may take.
+    room: usize,
     alone: bool,
 }
 
@@ -296,8 +308,7 @@ fn readiness(lane: &mut LaneState, settings: &BatchSettings, pass: Pass) -> Read
     if lane.not_before > now {
         return Readiness::NotBefore(lane.not_before);
     }
-    let (records, bytes, first) = lane.offer(settings.records_per_request);
-    let records = records.min(settings.records_per_request);
+    let Offer { records, bytes, first } = lane.offer(settings.records_per_request);
     if !lane.limiter.covers(1, first, now) {
         lane.limited_since.get_or_insert(now);
         return Readiness::NotBefore(lane.limiter.ready_at(1, first, now));
