@@ -1,0 +1,386 @@
+//! A broker as the program holds it: start, look at, stop step by step.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
+
+use forebay_core::{Clock, SeededEntropy, Time};
+use forebay_metrics::{Gauge, Registry};
+use forebay_pipeline::Intake;
+use tokio::sync::watch;
+use tracing::{error, info};
+
+use crate::client_ids::ClientIds;
+use crate::config::{BrokerConfig, ListenerConfig};
+use crate::error::StartError;
+use crate::listener::bind;
+use crate::mailbox::{Mailbox, MailboxWake};
+use crate::outcome::{Cause, Version};
+use crate::partial_pool::PartialPool;
+use crate::retained::Retained;
+use crate::runtime::{WorkerParts, start};
+use crate::shared::{Listener, Shared, WorkerLoad};
+use crate::subscriptions::Subscriptions;
+use crate::worker::{Worker, WorkerHandle};
+
+/// Workers are numbered with 16 bits in tickets.
+const WORKERS_MAX: usize = 1024;
+
+/// What a broker is built from besides its configuration.
+pub struct BrokerParts {
+    /// One per ingest worker: their number is the number of workers.
+    pub intakes: Vec<Intake>,
+    /// Where time comes from. It must run at the pace of the system's clock.
+    pub clock: Arc<dyn Clock>,
+    /// Where the broker's metrics go.
+    pub registry: Registry,
+}
+
+impl std::fmt::Debug for BrokerParts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BrokerParts")
+            .field("workers", &self.intakes.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Starts brokers.
+#[derive(Debug)]
+pub struct Broker;
+
+/// A broker at work. Dropping it closes all connections without waiting for them.
+#[derive(Debug)]
+pub struct RunningBroker {
+    shared: Arc<Shared>,
+    workers: Vec<WorkerHandle>,
+    threads: Vec<JoinHandle<()>>,
+    stop_accepting: watch::Sender<bool>,
+    finish: watch::Sender<bool>,
+}
+
+/// Figures of a broker. They are of slightly different moments while it runs.
+#[derive(Debug, Clone)]
+pub struct BrokerStatus {
+    /// The listeners, in the order of the configuration.
+    pub listeners: Vec<ListenerStatus>,
+    /// True until the broker is told to stop accepting.
+    pub accepting: bool,
+    /// Open sockets.
+    pub connections: usize,
+    /// Connections whose message waits for room.
+    pub connections_stalled: usize,
+    /// Client ids in use.
+    pub sessions: usize,
+    /// Subscriptions of all sessions.
+    pub subscriptions: usize,
+    /// Retained messages.
+    pub retained_messages: usize,
+    /// Their bytes.
+    pub retained_bytes: usize,
+    /// Messages that wait for subscribers.
+    pub queued_messages: usize,
+    /// Their bytes.
+    pub queued_bytes: usize,
+    /// When the worker that is silent for the longest last took a turn, on the broker's clock.
+    pub last_tick: Time,
+}
+
+/// Figures of one listener.
+#[derive(Debug, Clone)]
+pub struct ListenerStatus {
+    /// Its name.
+    pub name: String,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Open sockets.
+    pub connections: usize,
+    /// Clients with MQTT 3.1.1.
+    pub clients_v311: usize,
+    /// Clients with MQTT 5.0.
+    pub clients_v5: usize,
+}
+
+impl Broker {
+    /// Opens the listeners and starts the threads. When it returns clients can connect.
+    ///
+    /// # Errors
+    /// When the configuration is not usable, an address cannot be bound or the system refuses a thread.
+    pub fn start(config: BrokerConfig, parts: BrokerParts) -> Result<RunningBroker, StartError> {
+        check(&config, parts.intakes.len())?;
+        let now = parts.clock.now();
+        let workers = parts.intakes.len();
+        let mut listeners = Vec::new();
+        let mut sockets: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
+        for (index, listener) in config.listeners.into_iter().enumerate() {
+            let (address, opened) =
+                bind(listener.bind, listener.backlog, workers).map_err(|source| StartError::Bind {
+                    listener: listener.name.clone(),
+                    address: listener.bind,
+                    source,
+                })?;
+            log_open(&listener, address);
+            let listener = Arc::new(Listener::new(index, listener, address, now));
+            let mut opened = opened.into_iter();
+            for (worker, socket) in sockets.iter_mut().map(|list| (list, opened.next())) {
+                worker.extend(socket.map(|socket| (socket, Arc::clone(&listener))));
+            }
+            listeners.push(listener);
+        }
+        let mailboxes: Vec<Arc<Mailbox>> = (0..workers).map(|_| Arc::default()).collect();
+        let shared = Arc::new(Shared {
+            subscriptions: Subscriptions::default(),
+            retained: Retained::new(config.limits.retained_messages, config.limits.retained_bytes),
+            client_ids: ClientIds::new(
+                config.limits.connects_per_second_per_client,
+                config.limits.connects_burst_per_client,
+            ),
+            partial: Arc::new(PartialPool::new(config.limits.partial_packets_bytes)),
+            mailboxes,
+            loads: (0..workers).map(|_| WorkerLoad::default()).collect(),
+            connections: AtomicUsize::new(0),
+            stalled: AtomicUsize::new(0),
+            draining: AtomicBool::new(false),
+            reading_stopped: AtomicBool::new(false),
+            clock: parts.clock,
+            registry: parts.registry,
+            mqtt: config.mqtt,
+            limits: config.limits,
+            listeners,
+        });
+        register_gauges(&shared);
+
+        let (stop_accepting, accepting) = watch::channel(false);
+        let (finish, finishing) = watch::channel(false);
+        let mut handles = Vec::new();
+        let mut worker_parts = Vec::new();
+        for (index, (intake, sockets)) in parts.intakes.into_iter().map(|intake| (intake, sockets.remove(0))).enumerate() {
+            let mailbox = Arc::clone(&shared.mailboxes[index]);
+            intake.set_wake(Arc::new(MailboxWake(Arc::clone(&mailbox))));
+            let id = u16::try_from(index).unwrap_or(u16::MAX);
+            let worker = WorkerHandle::new(Worker::new(
+                id,
+                Arc::clone(&shared),
+                intake,
+                SeededEntropy::from_os(),
+            ));
+            handles.push(worker.clone());
+            worker_parts.push(WorkerParts {
+                worker,
+                mailbox,
+                sockets,
+                shared: Arc::clone(&shared),
+                stop_accepting: accepting.clone(),
+                finish: finishing.clone(),
+            });
+        }
+        let threads = start(config.runtime, worker_parts).map_err(StartError::Thread)?;
+        Ok(RunningBroker {
+            shared,
+            workers: handles,
+            threads,
+            stop_accepting,
+            finish,
+        })
+    }
+}
+
+fn check(config: &BrokerConfig, workers: usize) -> Result<(), StartError> {
+    if workers == 0 || workers > WORKERS_MAX {
+        return Err(StartError::Workers {
+            workers,
+            max: WORKERS_MAX,
+        });
+    }
+    if config.listeners.is_empty() {
+        return Err(StartError::NoListener);
+    }
+    for listener in &config.listeners {
+        if !listener.allow_anonymous && !listener.bind.ip().is_loopback() {
+            return Err(StartError::Anonymous {
+                listener: listener.name.clone(),
+                address: listener.bind,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn log_open(listener: &ListenerConfig, address: SocketAddr) {
+    let versions: Vec<&str> = listener.versions.iter().map(|version| version.as_str()).collect();
+    info!(
+        listener = %listener.name,
+        %address,
+        versions = versions.join(","),
+        "listener open"
+    );
+}
+
+impl RunningBroker {
+    /// Where each listener really listens, in the order of the configuration.
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        self.shared.listeners.iter().map(|listener| listener.address).collect()
+    }
+
+    /// A handle that only looks, for the admin server.
+    pub fn observer(&self) -> BrokerObserver {
+        BrokerObserver {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+
+    /// First step of a stop: no new connection is taken in.
+    pub fn stop_accepting(&self) {
+        self.shared.draining.store(true, Ordering::SeqCst);
+        self.stop_accepting.send_replace(true);
+    }
+
+    /// Second step: no connection is read any more. Answers of what was read are still written.
+    pub fn stop_reading(&self) {
+        self.shared.reading_stopped.store(true, Ordering::SeqCst);
+        for worker in &self.workers {
+            worker.lock().wake_all(None);
+        }
+    }
+
+    /// Publishes of connected clients that are not answered yet.
+    pub fn unanswered(&self) -> usize {
+        for worker in &self.workers {
+            worker.lock().publish_load();
+        }
+        let loads = self.shared.loads.iter();
+        loads.map(|load| load.inflight_in.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Last step: tells every client that the server shuts down, and closes.
+    pub fn close_all(&self) {
+        self.stop_accepting();
+        self.finish.send_replace(true);
+        for worker in &self.workers {
+            worker.lock().wake_all(Some(Cause::Shutdown));
+        }
+        for mailbox in &self.shared.mailboxes {
+            mailbox.notify();
+        }
+    }
+
+    /// Closes everything that is still open and waits for the threads.
+    pub fn join(mut self) {
+        self.close_all();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                error!("an ingest thread panicked");
+            }
+        }
+    }
+}
+
+impl Drop for RunningBroker {
+    fn drop(&mut self) {
+        self.close_all();
+    }
+}
+
+/// Looks at a broker. Cloning gives another handle; it does not keep the broker running.
+#[derive(Debug, Clone)]
+pub struct BrokerObserver {
+    shared: Arc<Shared>,
+}
+
+impl BrokerObserver {
+    /// The figures of this moment.
+    pub fn status(&self) -> BrokerStatus {
+        let shared = &self.shared;
+        let (retained_messages, retained_bytes) = shared.retained.size();
+        let sum = |field: fn(&WorkerLoad) -> &AtomicUsize| -> usize {
+            shared.loads.iter().map(|load| field(load).load(Ordering::Relaxed)).sum()
+        };
+        let ticks = shared.loads.iter().map(|load| load.ticked.load(Ordering::Relaxed));
+        BrokerStatus {
+            listeners: shared.listeners.iter().map(|listener| listener_status(listener)).collect(),
+            accepting: !shared.draining.load(Ordering::Relaxed),
+            connections: shared.connections.load(Ordering::Relaxed),
+            connections_stalled: shared.stalled.load(Ordering::Relaxed),
+            sessions: shared.client_ids.len(),
+            subscriptions: shared.subscriptions.len(),
+            retained_messages,
+            retained_bytes,
+            queued_messages: sum(|load| &load.queued_messages),
+            queued_bytes: sum(|load| &load.queued_bytes),
+            last_tick: Time::from_nanos(ticks.min().unwrap_or(0)),
+        }
+    }
+}
+
+fn listener_status(listener: &Listener) -> ListenerStatus {
+    ListenerStatus {
+        name: listener.config.name.clone(),
+        address: listener.address,
+        connections: listener.connections.load(Ordering::Relaxed),
+        clients_v311: listener.clients(Version::V311).load(Ordering::Relaxed),
+        clients_v5: listener.clients(Version::V5).load(Ordering::Relaxed),
+    }
+}
+
+/// Registers what is looked up at scrape.
+fn register_gauges(shared: &Arc<Shared>) {
+    let registry = &shared.registry;
+    let gauge = |name: &'static str, help: &'static str| registry.gauge(name, help, &[]);
+    let clients: Vec<(Arc<Listener>, Version, Gauge)> = shared
+        .listeners
+        .iter()
+        .flat_map(|listener| {
+            [Version::V311, Version::V5].map(|version| {
+                let labels = [("listener", listener.config.name.as_str()), ("protocol", version.as_str())];
+                let gauge = registry.gauge("forebay_connections", "Connected clients.", &labels);
+                (Arc::clone(listener), version, gauge)
+            })
+        })
+        .collect();
+    let directed = |name: &'static str, help: &'static str, direction: &str| {
+        registry.gauge(name, help, &[("direction", direction)])
+    };
+    let inflight = "Messages with QoS 1 and 2 that are not acknowledged.";
+    let worker_sums: Vec<(fn(&WorkerLoad) -> &AtomicUsize, Gauge)> = vec![
+        (|load| &load.inflight_in, directed("forebay_inflight_messages", inflight, "in")),
+        (|load| &load.inflight_out, directed("forebay_inflight_messages", inflight, "out")),
+        (
+            |load| &load.queued_messages,
+            directed("forebay_queued_messages", "Messages that wait in sessions.", "out"),
+        ),
+        (
+            |load| &load.queued_bytes,
+            directed("forebay_queued_bytes", "Bytes that wait in sessions.", "out"),
+        ),
+    ];
+    let stalled = gauge(
+        "forebay_connections_stalled",
+        "Connections that are not read because their message waits for room.",
+    );
+    let sessions = gauge("forebay_sessions", "Client ids in use.");
+    let subscriptions = gauge("forebay_subscriptions", "Subscriptions.");
+    let messages = gauge("forebay_retained_messages", "Retained messages.");
+    let bytes = gauge("forebay_retained_bytes", "Bytes of retained messages.");
+    let partial = gauge("forebay_partial_packet_bytes", "Bytes taken for incomplete packets.");
+    // The registry may outlive the broker and must not keep it alive.
+    let weak: Weak<Shared> = Arc::downgrade(shared);
+    registry.on_scrape(move || {
+        let Some(shared) = weak.upgrade() else {
+            return;
+        };
+        for (listener, version, gauge) in &clients {
+            gauge.set(listener.clients(*version).load(Ordering::Relaxed) as f64);
+        }
+        for (field, gauge) in &worker_sums {
+            let sum: usize = shared.loads.iter().map(|load| field(load).load(Ordering::Relaxed)).sum();
+            gauge.set(sum as f64);
+        }
+        stalled.set(shared.stalled.load(Ordering::Relaxed) as f64);
+        sessions.set(shared.client_ids.len() as f64);
+        subscriptions.set(shared.subscriptions.len() as f64);
+        let (retained_messages, retained_bytes) = shared.retained.size();
+        messages.set(retained_messages as f64);
+        bytes.set(retained_bytes as f64);
+        partial.set(shared.partial.used() as f64);
+    });
+}

@@ -1,0 +1,136 @@
+//! Acknowledgements in both directions.
+
+use rumqttd::protocol::{
+    Packet, PubAck, PubAckReason, PubComp, PubCompReason, PubRec, PubRecReason, PubRel,
+    PubRelReason,
+};
+
+use super::Connection;
+use crate::outcome::{Cause, Version};
+use crate::session::Stage;
+use crate::worker::{AckCode, Reply, Worker};
+use forebay_core::Time;
+
+impl Connection {
+    /// Writes the answers of all publishes that are ready, in the order in which the publishes came.
+    pub(super) fn release_answers(&mut self, worker: &mut Worker, now: Time) {
+        while let Some((reply, failed)) = worker
+            .slot(self.key)
+            .and_then(|slot| slot.ring.pop_ready())
+        {
+            self.answer(worker, &reply, failed, now);
+        }
+    }
+
+    fn answer(&mut self, worker: &mut Worker, reply: &Reply, failed: bool, now: Time) {
+        let code = if failed {
+            AckCode::ImplementationSpecific
+        } else {
+            reply.code
+        };
+        worker
+            .tally
+            .answered(reply.qos2, reply.ack, now.since(reply.received));
+        let pkid = reply.packet_id;
+        if !reply.qos2 {
+            let reason = puback_reason(code);
+            return self.send(worker, Packet::PubAck(PubAck { pkid, reason }, None));
+        }
+        if let Some(session) = &mut self.session {
+            let refused = !matches!(code, AckCode::Success | AckCode::NoMatchingSubscribers);
+            if refused && self.version == Version::V5 {
+                // A refused publish has no PUBREL (MQTT 5.0, 4.3.3); its id is free again.
+                session.inbound_ids.remove(pkid);
+            } else {
+                session.inbound_ids.answered(pkid);
+            }
+        }
+        let reason = pubrec_reason(code);
+        self.send(worker, Packet::PubRec(PubRec { pkid, reason }, None));
+    }
+
+    pub(super) fn pubrel(&mut self, worker: &mut Worker, pkid: u16) -> Result<(), Cause> {
+        let known = self
+            .session
+            .as_mut()
+            .is_some_and(|session| session.inbound_ids.remove(pkid));
+        let reason = if known {
+            PubCompReason::Success
+        } else {
+            PubCompReason::PacketIdentifierNotFound
+        };
+        self.send(worker, Packet::PubComp(PubComp { pkid, reason }, None));
+        Ok(())
+    }
+
+    pub(super) fn puback(&mut self, pkid: u16) -> Result<(), Cause> {
+        self.check_order(pkid, Stage::PubAck)?;
+        if let Some(session) = &mut self.session {
+            session.inflight.finish(pkid, Stage::PubAck);
+        }
+        Ok(())
+    }
+
+    pub(super) fn pubrec(
+        &mut self,
+        worker: &mut Worker,
+        pkid: u16,
+        refused: bool,
+    ) -> Result<(), Cause> {
+        self.check_order(pkid, Stage::PubRec)?;
+        let Some(session) = &mut self.session else {
+            return Ok(());
+        };
+        if refused {
+            session.inflight.finish(pkid, Stage::PubRec);
+            return Ok(());
+        }
+        let reason = if session.inflight.received(pkid) {
+            PubRelReason::Success
+        } else {
+            PubRelReason::PacketIdentifierNotFound
+        };
+        self.send(worker, Packet::PubRel(PubRel { pkid, reason }, None));
+        Ok(())
+    }
+
+    pub(super) fn pubcomp(&mut self, pkid: u16) -> Result<(), Cause> {
+        self.check_order(pkid, Stage::PubComp)?;
+        if let Some(session) = &mut self.session {
+            session.inflight.finish(pkid, Stage::PubComp);
+        }
+        Ok(())
+    }
+
+    /// Clients acknowledge in the order of receipt (MQTT 5.0, 4.6). Many do not, and nothing breaks by it.
+    fn check_order(&self, pkid: u16, stage: Stage) -> Result<(), Cause> {
+        let in_order = self.shared.mqtt.lenient_ack_order
+            || self
+                .session
+                .as_ref()
+                .is_none_or(|session| session.inflight.is_oldest(pkid, stage));
+        if in_order { Ok(()) } else { Err(Cause::ProtocolError) }
+    }
+}
+
+fn puback_reason(code: AckCode) -> PubAckReason {
+    match code {
+        AckCode::Success => PubAckReason::Success,
+        AckCode::NoMatchingSubscribers => PubAckReason::NoMatchingSubscribers,
+        AckCode::ImplementationSpecific => PubAckReason::ImplementationSpecificError,
+        AckCode::NotAuthorised => PubAckReason::NotAuthorized,
+        AckCode::TopicNameInvalid => PubAckReason::TopicNameInvalid,
+        AckCode::QuotaExceeded => PubAckReason::QuotaExceeded,
+    }
+}
+
+fn pubrec_reason(code: AckCode) -> PubRecReason {
+    match code {
+        AckCode::Success => PubRecReason::Success,
+        AckCode::NoMatchingSubscribers => PubRecReason::NoMatchingSubscribers,
+        AckCode::ImplementationSpecific => PubRecReason::ImplementationSpecificError,
+        AckCode::NotAuthorised => PubRecReason::NotAuthorized,
+        AckCode::TopicNameInvalid => PubRecReason::TopicNameInvalid,
+        AckCode::QuotaExceeded => PubRecReason::QuotaExceeded,
+    }
+}

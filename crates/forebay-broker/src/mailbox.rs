@@ -1,0 +1,126 @@
+//! What reaches a worker from elsewhere: messages for its sessions, and requests about its connections.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use forebay_core::QoS;
+use forebay_pipeline::Wake;
+use tokio::sync::Notify;
+
+use crate::outcome::Cause;
+use crate::publication::Publication;
+use crate::worker::ConnectionKey;
+
+/// Deliveries that wait for one worker.
+const DELIVERIES_MAX: usize = 65_536;
+/// Bytes of the messages of these deliveries. A message that goes to several sessions counts for each.
+const DELIVERY_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// A message for one session.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    pub(crate) connection: ConnectionKey,
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    pub(crate) publication: Arc<Publication>,
+}
+
+/// A request about one connection. There is at most one of each kind per connection and connect, so the bound on
+/// connections bounds them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Request {
+    /// End it.
+    Close(ConnectionKey, Cause),
+    /// It has its client id now.
+    Granted(ConnectionKey),
+}
+
+/// What was found in a mailbox.
+#[derive(Debug, Default)]
+pub(crate) struct Mail {
+    pub(crate) requests: Vec<Request>,
+    pub(crate) deliveries: Vec<Delivery>,
+}
+
+#[derive(Debug, Default)]
+struct Contents {
+    mail: Mail,
+    delivery_bytes: usize,
+}
+
+/// The mailbox of one worker.
+#[derive(Debug, Default)]
+pub(crate) struct Mailbox {
+    contents: Mutex<Contents>,
+    /// Something was put in since the owner last looked. Release on the writer's side and acquire on the owner's, so
+    /// that an owner that sees it also sees the mail; the lock alone orders the mail itself.
+    filled: AtomicBool,
+    notify: Notify,
+}
+
+impl Mailbox {
+    fn lock(&self) -> MutexGuard<'_, Contents> {
+        self.contents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Leaves a request.
+    pub(crate) fn request(&self, request: Request) {
+        self.lock().mail.requests.push(request);
+        self.filled.store(true, Ordering::Release);
+        self.notify.notify_one();
+    }
+
+    /// Moves `deliveries` in as far as there is room. Returns how many were dropped.
+    pub(crate) fn deliver(&self, deliveries: &mut Vec<Delivery>) -> usize {
+        let mut contents = self.lock();
+        let mut dropped = 0;
+        for delivery in deliveries.drain(..) {
+            let bytes = delivery.publication.bytes();
+            if contents.mail.deliveries.len() >= DELIVERIES_MAX
+                || contents.delivery_bytes + bytes > DELIVERY_BYTES_MAX
+            {
+                dropped += 1;
+                continue;
+            }
+            contents.delivery_bytes += bytes;
+            contents.mail.deliveries.push(delivery);
+        }
+        drop(contents);
+        self.filled.store(true, Ordering::Release);
+        self.notify.notify_one();
+        dropped
+    }
+
+    /// Takes everything out; `mail` must be empty and lends its memory.
+    pub(crate) fn take(&self, mail: &mut Mail) {
+        if !self.filled.swap(false, Ordering::Acquire) {
+            return;
+        }
+        let mut contents = self.lock();
+        std::mem::swap(&mut contents.mail, mail);
+        contents.delivery_bytes = 0;
+    }
+
+    /// Makes the owner take its turn soon.
+    pub(crate) fn notify(&self) {
+        self.notify.notify_one();
+    }
+
+    /// Waits until the owner is to take a turn.
+    ///
+    /// # Cancel safety
+    /// A notification that was not taken stays.
+    pub(crate) async fn notified(&self) {
+        self.notify.notified().await;
+    }
+}
+
+/// The pipeline's way to wake a worker.
+#[derive(Debug)]
+pub(crate) struct MailboxWake(pub(crate) Arc<Mailbox>);
+
+impl Wake for MailboxWake {
+    fn wake(&self) {
+        self.0.notify();
+    }
+}

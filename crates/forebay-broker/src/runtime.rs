@@ -1,0 +1,111 @@
+//! Threads and runtimes: the one place that knows which runtime carries the connections.
+
+use std::io;
+use std::net::TcpListener as StdListener;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::runtime::Builder;
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::error;
+
+use crate::config::RuntimeFlavour;
+use crate::listener::accept;
+use crate::mailbox::Mailbox;
+use crate::shared::{Listener, Shared};
+use crate::worker::WorkerHandle;
+
+/// How often a worker without work takes a turn, so that others see that it lives.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What one worker runs with.
+pub(crate) struct WorkerParts {
+    pub(crate) worker: WorkerHandle,
+    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) sockets: Vec<(StdListener, Arc<Listener>)>,
+    pub(crate) shared: Arc<Shared>,
+    /// True: accept no more.
+    pub(crate) stop_accepting: watch::Receiver<bool>,
+    /// True: end when the last connection has.
+    pub(crate) finish: watch::Receiver<bool>,
+}
+
+/// Starts the threads of all workers.
+///
+/// # Errors
+/// When the system refuses a thread or a runtime.
+pub(crate) fn start(
+    flavour: RuntimeFlavour,
+    workers: Vec<WorkerParts>,
+) -> io::Result<Vec<JoinHandle<()>>> {
+    match flavour {
+        RuntimeFlavour::PerWorker => workers
+            .into_iter()
+            .enumerate()
+            .map(|(index, parts)| {
+                let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
+                thread(format!("ingest-{index}"), move || runtime.block_on(run(parts)))
+            })
+            .collect(),
+        RuntimeFlavour::Shared => {
+            let runtime = Builder::new_multi_thread()
+                .worker_threads(workers.len())
+                .thread_name("ingest")
+                .enable_io()
+                .enable_time()
+                .build()?;
+            let all = thread("ingest-main".to_owned(), move || {
+                let tasks: Vec<_> = workers.into_iter().map(|parts| runtime.spawn(run(parts))).collect();
+                runtime.block_on(async {
+                    for task in tasks {
+                        if let Err(failure) = task.await {
+                            error!(%failure, "ingest worker ended");
+                        }
+                    }
+                });
+            })?;
+            Ok(vec![all])
+        }
+    }
+}
+
+fn thread(name: String, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name).spawn(body)
+}
+
+/// Accepts for one worker and takes its turns, until it is to finish and its connections have ended.
+async fn run(parts: WorkerParts) {
+    for (socket, listener) in parts.sockets {
+        match TcpListener::from_std(socket) {
+            Ok(socket) => drop(tokio::spawn(accept(
+                socket,
+                listener,
+                parts.worker.clone(),
+                Arc::clone(&parts.shared),
+                parts.stop_accepting.clone(),
+            ))),
+            Err(failure) => error!(%failure, "listening socket not usable"),
+        }
+    }
+    let mut tick = interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let ticked = tokio::select! {
+            biased;
+            () = parts.mailbox.notified() => false,
+            _ = tick.tick() => true,
+        };
+        let now = parts.shared.clock.now();
+        let mut worker = parts.worker.lock();
+        worker.turn(now);
+        if ticked {
+            worker.publish_load();
+        }
+        if *parts.finish.borrow() && worker.is_idle() {
+            return;
+        }
+    }
+}
