@@ -76,11 +76,6 @@ pub(crate) fn push_base64(out: &mut Vec<u8>, data: &[u8]) {
 }
 
 /// Milliseconds of a timestamp given as seconds since the epoch, zero for what lies before it.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a float is cut to the range of the integer, which is what is wanted"
-)]
 pub(crate) fn millis_of_seconds(seconds: f64) -> u64 {
     (seconds * 1000.0).round() as u64
 }

@@ -165,10 +165,6 @@ impl ShardLimits {
     }
 }
 
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "sizes here are far below 2^52, where a float is exact"
-)]
 fn as_tokens(bytes: usize) -> f64 {
     bytes as f64
 }

@@ -141,7 +141,9 @@ impl Service {
     }
 
     pub(crate) fn is_active(&self, stream: &Stream) -> bool {
-        self.wall_ms() >= stream.meta().created_ms.saturating_add(self.creating_ms)
+        // The creation time can lie a little ahead of the clock, see `creation_time`.
+        self.creating_ms == 0
+            || self.wall_ms() >= stream.meta().created_ms.saturating_add(self.creating_ms)
     }
 
     /// A creation time that no stream has.

@@ -111,8 +111,8 @@ mod tests {
             "",
             "AAAA",
             "not base64!",
-            &text[4..],
-            &text.replacen('n', "m", 1),
+            text.split_at(4).1,
+            &text.replacen("ubm", "ubn", 1),
         ] {
             assert_eq!(Token::parse(Kind::ShardIterator, bad), None, "{bad}");
         }

@@ -112,6 +112,9 @@ struct Request<'a> {
     name: Option<Cow<'a, str>>,
     arn: Option<Cow<'a, str>>,
     entries: Entries<'a>,
+    /// A sequence number that the record must come after. Records of a shard are stored in the order of their requests
+    /// in any case, so it is only checked.
+    ordering: Option<Cow<'a, str>>,
     dry_run: bool,
 }
 
@@ -124,19 +127,15 @@ pub(super) fn put_records(service: &Service, body: &[u8]) -> Outcome {
         Ok(input) => input,
         Err(error) => return Outcome::error(error),
     };
-    let missing = input.records.is_none();
     let request = Request {
         operation: Operation::PutRecords,
         name: text(input.stream_name),
         arn: text(input.stream_arn),
         entries: input.records.unwrap_or_default(),
+        ordering: None,
         dry_run: input.dry_run.unwrap_or(false),
     };
-    request.run(service, |checks| {
-        if missing {
-            checks.required::<()>("records", None);
-        }
-    })
+    request.run(service)
 }
 
 pub(super) fn put_record(service: &Service, body: &[u8]) -> Outcome {
@@ -144,7 +143,6 @@ pub(super) fn put_record(service: &Service, body: &[u8]) -> Outcome {
         Ok(input) => input,
         Err(error) => return Outcome::error(error),
     };
-    let ordering = text(input.sequence_number_for_ordering);
     let entry = Entry {
         data: input.data,
         partition_key: input.partition_key,
@@ -158,25 +156,10 @@ pub(super) fn put_record(service: &Service, body: &[u8]) -> Outcome {
             list: vec![entry],
             count: 1,
         },
+        ordering: text(input.sequence_number_for_ordering),
         dry_run: false,
     };
-    let ordering_checked = |checks: &mut Checks| {
-        checks.sequence_number("sequenceNumberForOrdering", ordering.as_deref());
-    };
-    // Records of a shard are stored in the order of their requests in any case, so the number is only checked.
-    if let Some(number) = ordering.as_deref()
-        && SequenceNumber::parse(number).is_none()
-        && number.bytes().all(|b| b.is_ascii_digit())
-        && !number.is_empty()
-    {
-        let stream = request.stream().unwrap_or_default();
-        return Outcome::error(ApiError::invalid_argument(format!(
-            "ExclusiveMinimumSequenceNumber {number} used in PutRecord on stream {stream} under \
-             account {} is invalid.",
-            service.account()
-        )));
-    }
-    request.run(service, ordering_checked)
+    request.run(service)
 }
 
 /// A record with its shard, if the stream and the hash key allow one, and where its data lies.
@@ -194,7 +177,7 @@ impl Request<'_> {
             .or_else(|| self.arn.as_deref().and_then(name_in_arn))
     }
 
-    fn run(&self, service: &Service, check_others: impl FnOnce(&mut Checks)) -> Outcome {
+    fn run(&self, service: &Service) -> Outcome {
         let (data, ranges) = match self.decode() {
             Ok(decoded) => decoded,
             Err(error) => return Outcome::error(error),
@@ -205,7 +188,7 @@ impl Request<'_> {
         let mut plan = self.plan(service, &routed);
         let faults = std::mem::take(&mut plan.records);
         Outcome::planned(plan, || {
-            self.check(check_others)?;
+            self.check()?;
             let stream = stream?;
             self.check_against(service, &stream, &routed)?;
             let put = Put {
@@ -281,9 +264,9 @@ impl Request<'_> {
     }
 
     /// Checks what can be checked without knowing the stream.
-    fn check(&self, check_others: impl FnOnce(&mut Checks)) -> Result<(), ApiError> {
+    fn check(&self) -> Result<(), ApiError> {
         let mut checks = Checks::default();
-        check_others(&mut checks);
+        checks.sequence_number("sequenceNumberForOrdering", self.ordering.as_deref());
         checks.name("streamName", self.name.as_deref());
         checks.arn("streamARN", self.arn.as_deref());
         let count = self.entries.count;
@@ -341,6 +324,18 @@ impl Request<'_> {
         if total > BYTES_PER_REQUEST_MAX {
             return Err(ApiError::invalid_argument(format!(
                 "Records size exceeds 10 MB limit: {total} bytes > {BYTES_PER_REQUEST_MAX}"
+            )));
+        }
+        if let Some(number) = self
+            .ordering
+            .as_deref()
+            .filter(|n| SequenceNumber::parse(n).is_none())
+        {
+            return Err(ApiError::invalid_argument(format!(
+                "ExclusiveMinimumSequenceNumber {number} used in PutRecord on stream {} under account \
+                 {} is invalid.",
+                stream.name(),
+                service.account()
             )));
         }
         if self.dry_run {

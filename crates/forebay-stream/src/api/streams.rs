@@ -270,10 +270,6 @@ fn listed(service: &Service, stream: &Stream) -> serde_json::Value {
 }
 
 /// A timestamp in seconds since the epoch.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "milliseconds since the epoch are exact in a float"
-)]
 fn seconds(millis: u64) -> f64 {
     millis as f64 / 1000.0
 }

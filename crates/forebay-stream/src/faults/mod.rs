@@ -383,10 +383,6 @@ impl RuleState {
 }
 
 /// True with the probability `share`.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "53 random bits are exact in a float"
-)]
 fn draw(entropy: &mut SeededEntropy, share: f64) -> bool {
     ((entropy.next_u64() >> 11) as f64) < share * (1_u64 << 53) as f64
 }

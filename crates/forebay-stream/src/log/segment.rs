@@ -226,6 +226,21 @@ impl Segment {
     }
 }
 
+#[cfg(test)]
+impl Segment {
+    /// Entries of the index.
+    pub(super) fn index_entries(&self) -> usize {
+        self.index.iter().map(Vec::len).sum()
+    }
+
+    /// Makes every later write fail.
+    pub(super) fn reopen_read_only(&mut self) {
+        if let Store::File { file, path } = &mut self.store {
+            *file = File::open(path).unwrap();
+        }
+    }
+}
+
 /// The name of the file of segment `id`; names sort like ids.
 pub(super) fn file_name(id: u64) -> String {
     format!("{id:020}.log")

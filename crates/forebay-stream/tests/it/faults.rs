@@ -373,7 +373,7 @@ async fn control_calls_set_and_clear_faults_and_give_the_counters() {
         "Seed": 5,
         "Rules": [
             {
-                "Operation": "PutRecords", "StreamName": "s", "ShardIndex": 1, "PartitionKey": "A",
+                "Operation": "PutRecords", "StreamName": "s", "ShardIndex": 1, "PartitionKey": "0",
                 "FromRequest": 1, "ToRequest": 9, "Times": 9, "Probability": 1.0,
                 "StartMillis": 0, "DurationMillis": 600_000,
                 "Effect": { "Type": "RecordError", "Code": "X", "Message": "y", "Fraction": 1.0 },
@@ -386,7 +386,7 @@ async fn control_calls_set_and_clear_faults_and_give_the_counters() {
         serde_json::to_value(server.faults().script()).unwrap()["Rules"][0],
         script["Rules"][0]
     );
-    let (_, answer) = put(&server, &["A", "a"]).await.unwrap();
+    let (_, answer) = put(&server, &["0", "a"]).await.unwrap();
     assert_eq!(codes(&answer), [Some("X"), None]);
     assert_eq!(answer["Records"][0]["ErrorMessage"], "y");
     let stats = control(&server, "GetStats", json!({})).await;
@@ -398,7 +398,7 @@ async fn control_calls_set_and_clear_faults_and_give_the_counters() {
     assert_eq!(stats["Streams"][0]["Shards"][1]["RecordsRefused"], 1);
     control(&server, "ClearFaults", json!({})).await;
     assert_eq!(
-        put(&server, &["A"]).await.unwrap().1["FailedRecordCount"],
+        put(&server, &["0"]).await.unwrap().1["FailedRecordCount"],
         0
     );
     server.shutdown().await;

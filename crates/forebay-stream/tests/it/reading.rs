@@ -44,7 +44,6 @@ async fn every_type_of_iterator_starts_where_it_should() {
     assert_eq!(from("AT_SEQUENCE_NUMBER", start.clone()).await, ["2", "3"]);
     assert_eq!(from("AFTER_SEQUENCE_NUMBER", start).await, ["3"]);
     let at = |offset: f64| {
-        #[expect(clippy::cast_precision_loss, reason = "seconds are exact")]
         let seconds = (crate::client::WALL_MS / 1000) as f64 + offset;
         json!({ "Timestamp": seconds })
     };
@@ -87,7 +86,6 @@ async fn reading_goes_on_page_by_page_and_says_how_far_behind_it_is() {
     assert_eq!(texts(&third), [""; 0]);
     let record = &first["Records"][0];
     assert_eq!(record["PartitionKey"], "k");
-    #[expect(clippy::cast_precision_loss, reason = "seconds are exact")]
     let arrival = crate::client::WALL_MS as f64 / 1000.0;
     assert_eq!(record["ApproximateArrivalTimestamp"], json!(arrival));
     server.shutdown().await;

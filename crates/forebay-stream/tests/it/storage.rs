@@ -83,7 +83,8 @@ async fn records_survive_a_restart_and_sequence_numbers_go_on() {
 #[tokio::test]
 async fn a_torn_end_is_cut_off_and_its_numbers_are_not_given_again() {
     let dir = tempfile::tempdir().unwrap();
-    for cut in [1, 30, 60] {
+    // The last batch has 58 bytes.
+    for cut in [1, 30, 57] {
         let name = format!("s{cut}");
         let server = start(on_disk(dir.path())).await;
         server.create_stream(&name, 1).unwrap();
@@ -237,7 +238,7 @@ async fn records_are_not_given_out_after_their_time() {
         server.stats().retained_bytes == 0
     })
     .await;
-    assert_eq!(segments(dir.path(), "s"), [PathBuf::new(); 0]);
+    assert!(segments(dir.path(), "s").is_empty());
     call(&server, "PutRecords", put_of("s", &["newest"])).await;
     assert_eq!(stored(&server, "s", 1).len(), 1);
     server.shutdown().await;
