@@ -109,5 +109,5 @@ pub struct Scratch {
     pub(crate) matched: Vec<u32>,
     pub(crate) pending: Vec<(u32, usize)>,
     pub(crate) body: Vec<u8>,
-    pub(crate) text: String,
+    pub(crate) text: Vec<u8>,
 }

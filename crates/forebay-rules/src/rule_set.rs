@@ -147,14 +147,13 @@ struct Run<'a, 'b> {
     payload: &'a Bytes,
     bytes_left: usize,
     body: &'b mut Vec<u8>,
-    text: &'b mut String,
+    text: &'b mut Vec<u8>,
     entropy: &'b mut dyn Entropy,
     out: &'b mut Evaluated,
 }
 
 impl<'a> Run<'a, '_> {
     fn rule(&mut self, rule: &'a Rule) {
-        self.body.clear();
         let selected =
             self.evaluation
                 .select(&rule.statement, rule.settings.select_star, self.body);
@@ -230,11 +229,12 @@ impl<'a> Run<'a, '_> {
             Value::Fixed(value) => Ok(value.clone()),
             Value::Unusable => Err(ErrorKind::Template),
             Value::Template(template) => {
-                self.text.clear();
                 self.evaluation
                     .template(template, self.text)
                     .map_err(kind_of)?;
-                parse(self.text).ok_or(ErrorKind::Template)
+                // A template writes whole UTF-8.
+                let text = std::str::from_utf8(self.text).ok();
+                text.and_then(parse).ok_or(ErrorKind::Template)
             }
         }
     }

@@ -36,6 +36,8 @@ pub enum Code {
     Unsupported,
     /// A malformed substitution template.
     Template,
+    /// A call with a wrong number of arguments, which is Undefined: a warning.
+    Arguments,
     /// A number beyond the range of Decimal.
     Range,
 }
@@ -60,6 +62,7 @@ impl Code {
             Self::UnknownFunction => "R014",
             Self::Unsupported => "R015",
             Self::Template => "R016",
+            Self::Arguments => "R017",
         }
     }
 }

@@ -1,14 +1,44 @@
 //! AWS IoT SQL: from the text of a rule's statement and its substitution templates to checked programs, and their
 //! evaluation on messages.
+//!
+//! A [`Statement`] and its [`Template`]s are compiled once and shared by all threads. An [`Evaluation`] runs any number
+//! of them on one message: the payload is parsed at most once, and only when a clause or a template reads it.
+//!
+//! ```
+//! use forebay_sql::{Context, Evaluation, Limits, Scratch, SelectStar, Selection, SqlVersion, Statement, Template};
+//!
+//! let version = SqlVersion::V2016;
+//! let statement = Statement::compile("SELECT t * 2 AS double FROM 'dt/+' WHERE t > 20", version).expect("valid");
+//! let key = Template::compile("key-${topic(2)}", version).expect("valid");
+//!
+//! let context = Context { topic: "dt/7", payload: br#"{"t": 21.5}"#, client_id: None, timestamp_ms: 0 };
+//! let mut scratch = Scratch::default();
+//! let mut evaluation = Evaluation::new(context, Limits::default(), &mut scratch);
+//! let (mut output, mut text) = (Vec::new(), Vec::new());
+//! assert_eq!(evaluation.select(&statement, SelectStar::Verbatim, &mut output), Ok(Selection::Written));
+//! assert_eq!(evaluation.template(&key, &mut text), Ok(()));
+//! assert_eq!((output.as_slice(), text.as_slice()), (br#"{"double":43}"#.as_slice(), b"key-7".as_slice()));
+//! ```
 
+mod compiler;
 mod diagnostic;
-mod evaluation;
+mod eval;
+mod functions;
+mod json;
+mod lexer;
+mod number;
+mod parser;
+mod program;
+mod span;
 mod statement;
+mod syntax;
 mod template;
+mod value;
 mod version;
+mod writer;
 
 pub use diagnostic::{Code, Diagnostic};
-pub use evaluation::{Context, EvalError, Evaluation, Limits, PayloadFault, Scratch, Selection};
+pub use eval::{Context, EvalError, Evaluation, Limits, PayloadFault, Scratch, Selection};
 pub use statement::{SelectStar, Statement};
 pub use template::Template;
 pub use version::SqlVersion;

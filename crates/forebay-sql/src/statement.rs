@@ -1,62 +1,70 @@
-//! Statements: the first form, `SELECT *` with an optional topic filter.
+//! Compiled statements.
 
-use crate::{Code, Diagnostic, SqlVersion};
+use crate::compiler::Compiler;
+use crate::program::{Node, Projection};
+use crate::{Diagnostic, SqlVersion, parser};
 
 /// How the payload's own members are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum SelectStar {
-    /// The payload's own bytes.
+    /// `SELECT *` gives the payload's own bytes, `SELECT *, items` begins with them.
     #[default]
     Verbatim,
-    /// Without white space.
+    /// Both are written anew, without white space.
     Compact,
 }
 
-/// A checked statement.
-#[derive(Debug, Clone)]
+/// A statement, checked and compiled: immutable, and shared by all threads that evaluate it.
+#[derive(Debug)]
 pub struct Statement {
+    pub(crate) version: SqlVersion,
+    pub(crate) projection: Projection,
+    pub(crate) condition: Option<Node>,
     filter: Option<String>,
+    warnings: Vec<Diagnostic>,
 }
 
 impl Statement {
-    /// Checks `sql`.
+    /// Checks and compiles `sql` under a version of the language.
     ///
     /// # Errors
-    /// Everything that is wrong with it.
-    pub fn compile(sql: &str, _version: SqlVersion) -> Result<Self, Vec<Diagnostic>> {
-        let mut words = sql.split_ascii_whitespace();
-        let refused = || {
-            vec![Diagnostic::new(
-                Code::Unsupported,
-                "not supported by this version of Forebay",
-                0..sql.len(),
-            )]
-        };
-        let mut keyword = |text: &str| {
-            words
-                .next()
-                .is_some_and(|word| word.eq_ignore_ascii_case(text))
-        };
-        if !keyword("SELECT") || !keyword("*") {
-            return Err(refused());
+    /// Everything that is wrong with it, in the order of the text: syntax, names, constructs that the version does
+    /// not have or that Forebay does not evaluate.
+    pub fn compile(sql: &str, version: SqlVersion) -> Result<Self, Vec<Diagnostic>> {
+        let parsed = parser::statement(sql)?;
+        let mut compiler = Compiler::new(version);
+        for (variable, value) in parsed.set {
+            compiler.node(value);
+            compiler.unsupported(&format!("SET {}", variable.text), variable.span);
         }
-        match (words.next(), words.next(), words.next()) {
-            (None, ..) => Ok(Self { filter: None }),
-            (Some(from), Some(filter), None) if from.eq_ignore_ascii_case("FROM") => {
-                let filter = filter
-                    .strip_prefix('\'')
-                    .and_then(|rest| rest.strip_suffix('\''))
-                    .ok_or_else(refused)?;
-                Ok(Self {
-                    filter: Some(filter.to_owned()),
-                })
-            }
-            _ => Err(refused()),
+        let projection = compiler.projection(parsed.projection);
+        let filter = parsed.filter.map(|filter| compiler.filter(filter));
+        let condition = parsed.condition.map(|condition| compiler.node(condition));
+        let Compiler {
+            mut errors,
+            warnings,
+            ..
+        } = compiler;
+        if !errors.is_empty() {
+            errors.sort_by_key(|error| error.span.start);
+            return Err(errors);
         }
+        Ok(Self {
+            version,
+            projection,
+            condition,
+            filter,
+            warnings,
+        })
     }
 
-    /// The topic filter, `None` for a rule that only Basic Ingest reaches.
+    /// The topic filter; `None` for a statement without FROM.
     pub fn filter(&self) -> Option<&str> {
         self.filter.as_deref()
+    }
+
+    /// What works and is probably not meant, such as a call with a wrong number of arguments.
+    pub fn warnings(&self) -> &[Diagnostic] {
+        &self.warnings
     }
 }

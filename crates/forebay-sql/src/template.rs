@@ -1,48 +1,92 @@
-//! Substitution templates.
+//! Substitution templates: text with `${expression}` in it.
 
-use crate::{Code, Diagnostic, SqlVersion};
+use crate::compiler::Compiler;
+use crate::program::Node;
+use crate::{Code, Diagnostic, SqlVersion, parser};
 
-/// A checked substitution template.
-#[derive(Debug, Clone)]
+/// A substitution template, checked and compiled.
+#[derive(Debug)]
 pub struct Template {
-    pub(crate) parts: Vec<Part>,
+    pub(crate) version: SqlVersion,
+    pub(crate) parts: Box<[Part]>,
+    warnings: Vec<Diagnostic>,
 }
 
-#[derive(Debug, Clone)]
+/// A piece of a template.
+#[derive(Debug)]
 pub(crate) enum Part {
-    Literal(String),
-    Topic,
-    Timestamp,
+    Literal(Box<str>),
+    Expression(Node),
 }
 
 impl Template {
-    /// Checks `text`.
+    /// Checks and compiles `text` under a version of the language. A `$` without a brace and lone braces are text.
     ///
     /// # Errors
-    /// Everything that is wrong with it.
-    pub fn compile(text: &str, _version: SqlVersion) -> Result<Self, Vec<Diagnostic>> {
+    /// Everything that is wrong with its expressions; an expression without its closing brace.
+    pub fn compile(text: &str, version: SqlVersion) -> Result<Self, Vec<Diagnostic>> {
+        const OPEN: &str = "${";
+        let mut compiler = Compiler::new(version);
         let mut parts = Vec::new();
-        match text {
-            "${topic()}" => parts.push(Part::Topic),
-            "${timestamp()}" => parts.push(Part::Timestamp),
-            _ if text.contains("${") => {
-                return Err(vec![Diagnostic::new(
-                    Code::Unsupported,
-                    "not supported by this version of Forebay",
-                    0..text.len(),
-                )]);
+        let mut at = 0;
+        loop {
+            let rest = text.get(at..).unwrap_or_default();
+            let (literal, found) = match rest.split_once(OPEN) {
+                Some((literal, _)) => (literal, true),
+                None => (rest, false),
+            };
+            if !literal.is_empty() {
+                parts.push(Part::Literal(literal.into()));
             }
-            _ => parts.push(Part::Literal(text.to_owned())),
+            if !found {
+                break;
+            }
+            let open = at + literal.len();
+            match parser::template_expression(text, open + OPEN.len()) {
+                Ok((expr, end)) => {
+                    parts.push(Part::Expression(compiler.node(expr)));
+                    at = end;
+                }
+                Err(error) => {
+                    compiler.errors.push(unfinished(error, open, text.len()));
+                    return Err(compiler.errors);
+                }
+            }
         }
-        Ok(Self { parts })
+        let Compiler {
+            errors, warnings, ..
+        } = compiler;
+        if errors.is_empty() {
+            Ok(Self {
+                version,
+                parts: parts.into(),
+                warnings,
+            })
+        } else {
+            Err(errors)
+        }
     }
 
     /// The text when it holds no expression.
     pub fn literal(&self) -> Option<&str> {
-        match self.parts.as_slice() {
+        match &*self.parts {
             [] => Some(""),
             [Part::Literal(text)] => Some(text),
             _ => None,
         }
+    }
+
+    /// What works and is probably not meant.
+    pub fn warnings(&self) -> &[Diagnostic] {
+        &self.warnings
+    }
+}
+
+/// An expression that runs to the end of the text lacks its brace more often than anything else.
+fn unfinished(error: Diagnostic, open: usize, end: usize) -> Diagnostic {
+    match error.code {
+        Code::End => Diagnostic::new(Code::Template, "`${` without its closing `}`", open..end)
+            .help("there is no escape for a literal `${` in a substitution template"),
+        _ => error,
     }
 }

@@ -1,0 +1,194 @@
+//! Arrays and objects, of the payload and made by a statement: members, equality, IN.
+
+use super::{EvalError, Evaluation};
+use crate::json::{Elements, Kind};
+use crate::value::{Range, Value};
+
+/// A walk over the elements of an array of either kind.
+enum Walk {
+    Payload(Elements),
+    Made(Range),
+}
+
+impl<'a> Evaluation<'a> {
+    /// The member of an object; Undefined for anything else.
+    pub(super) fn member(&self, value: Value<'a>, name: &str) -> Value<'a> {
+        match value {
+            Value::Payload(item) => {
+                let member = self
+                    .parsed()
+                    .and_then(|document| document.member(item, name));
+                member.map_or(Value::Undefined, Value::Payload)
+            }
+            Value::Object(range) => {
+                let members = self.arena.members.get(range.indexes()).unwrap_or_default();
+                members
+                    .iter()
+                    .find(|(other, _)| *other == name)
+                    .map_or(Value::Undefined, |(_, value)| *value)
+            }
+            _ => Value::Undefined,
+        }
+    }
+
+    fn walk(&self, value: Value<'a>) -> Option<Walk> {
+        match value {
+            Value::Array(range) => Some(Walk::Made(range)),
+            Value::Payload(item) => {
+                let document = self
+                    .parsed()
+                    .filter(|document| document.kind(item) == Kind::Array)?;
+                Some(Walk::Payload(document.elements(item)))
+            }
+            _ => None,
+        }
+    }
+
+    fn next(&self, walk: &mut Walk) -> Option<Value<'a>> {
+        match walk {
+            Walk::Payload(elements) => elements.next(self.parsed()?).map(Value::Payload),
+            Walk::Made(range) => {
+                let value = self.arena.elements.get(range.indexes())?.first().copied()?;
+                range.start += 1;
+                Some(value)
+            }
+        }
+    }
+
+    /// The members of an object with each name once.
+    fn distinct(&self, value: Value<'a>) -> Option<Vec<(&'a str, Value<'a>)>> {
+        match value {
+            Value::Object(range) => Some(self.arena.members.get(range.indexes())?.to_vec()),
+            Value::Payload(item) => {
+                let document = self
+                    .parsed()
+                    .filter(|document| document.kind(item) == Kind::Object)?;
+                let members = document.distinct_members(item);
+                Some(
+                    members
+                        .into_iter()
+                        .map(|(name, item)| (name, Value::Payload(item)))
+                        .collect(),
+                )
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether two values are equal; `None` when one is Undefined. Values of different types are not equal.
+    pub(super) fn equal(
+        &mut self,
+        left: Value<'a>,
+        right: Value<'a>,
+    ) -> Result<Option<bool>, EvalError> {
+        self.step(1)?;
+        Ok(Some(match (self.read(left), self.read(right)) {
+            (Value::Undefined, _) | (_, Value::Undefined) => return Ok(None),
+            (Value::Null, Value::Null) => true,
+            (Value::Bool(left), Value::Bool(right)) => left == right,
+            (Value::Number(left), Value::Number(right)) => left.compare(right).is_eq(),
+            (Value::Text(left), Value::Text(right)) => self.bytes(left) == self.bytes(right),
+            (left, right) => match (self.walk(left), self.walk(right)) {
+                (Some(left), Some(right)) => self.equal_arrays(left, right)?,
+                (None, None) => self.equal_objects(left, right)?,
+                _ => false,
+            },
+        }))
+    }
+
+    fn equal_arrays(&mut self, mut left: Walk, mut right: Walk) -> Result<bool, EvalError> {
+        loop {
+            match (self.next(&mut left), self.next(&mut right)) {
+                (None, None) => return Ok(true),
+                (Some(left), Some(right)) if self.equal(left, right)? == Some(true) => {}
+                _ => return Ok(false),
+            }
+        }
+    }
+
+    /// Objects are equal when they have the same members, in any order.
+    fn equal_objects(&mut self, left: Value<'a>, right: Value<'a>) -> Result<bool, EvalError> {
+        let (Some(mut left), Some(mut right)) = (self.distinct(left), self.distinct(right)) else {
+            return Ok(false);
+        };
+        if left.len() != right.len() {
+            return Ok(false);
+        }
+        left.sort_unstable_by_key(|(name, _)| *name);
+        right.sort_unstable_by_key(|(name, _)| *name);
+        for ((left_name, left), (right_name, right)) in left.into_iter().zip(right) {
+            if left_name != right_name || self.equal(left, right)? != Some(true) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// `value IN array`.
+    pub(super) fn contains(
+        &mut self,
+        value: Value<'a>,
+        array: Value<'a>,
+    ) -> Result<Value<'a>, EvalError> {
+        let value = self.read(value);
+        let Some(mut walk) = self
+            .walk(array)
+            .filter(|_| !matches!(value, Value::Undefined))
+        else {
+            return Ok(Value::Undefined);
+        };
+        while let Some(element) = self.next(&mut walk) {
+            if self.equal(value, element)? == Some(true) {
+                return Ok(Value::Bool(true));
+            }
+        }
+        Ok(Value::Bool(false))
+    }
+
+    /// Appends the JSON text of a value, which is not Undefined. A value of the payload keeps its source text.
+    pub(super) fn write_json(&self, value: Value<'a>, out: &mut Vec<u8>) {
+        match value {
+            Value::Undefined | Value::Null => out.extend_from_slice(b"null"),
+            Value::Bool(value) => out.extend_from_slice(if value { b"true" } else { b"false" }),
+            Value::Number(number) => number.write(out),
+            Value::Text(text) => {
+                // The arena holds whole UTF-8, because only whole strings are put into it.
+                let text = std::str::from_utf8(self.bytes(text)).unwrap_or_default();
+                crate::writer::write_string(text, out);
+            }
+            Value::Payload(item) => {
+                if let Some(document) = self.parsed() {
+                    document.write(item, out);
+                }
+            }
+            Value::Array(range) => {
+                out.push(b'[');
+                let elements = self.arena.elements.get(range.indexes()).unwrap_or_default();
+                // An Undefined element is left out.
+                let defined = elements
+                    .iter()
+                    .filter(|value| !matches!(value, Value::Undefined));
+                for (index, element) in defined.enumerate() {
+                    if index > 0 {
+                        out.push(b',');
+                    }
+                    self.write_json(*element, out);
+                }
+                out.push(b']');
+            }
+            Value::Object(range) => {
+                out.push(b'{');
+                let members = self.arena.members.get(range.indexes()).unwrap_or_default();
+                for (index, (name, value)) in members.iter().enumerate() {
+                    if index > 0 {
+                        out.push(b',');
+                    }
+                    crate::writer::write_string(name, out);
+                    out.push(b':');
+                    self.write_json(*value, out);
+                }
+                out.push(b'}');
+            }
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! Evaluation of statements and templates on one message.
+
+mod containers;
+mod conversion;
+mod expression;
+mod operators;
+mod output;
+
+use std::fmt;
+
+use crate::json::{self, Document};
+use crate::template::Part;
+use crate::value::Arena;
+use crate::{SelectStar, SqlVersion, Statement, Template};
+
+/// What SQL can see of a message.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// The topic as SQL sees it: without a Basic Ingest prefix.
+    pub topic: &'a str,
+    /// The payload, any bytes.
+    pub payload: &'a [u8],
+    /// Client id of the publisher; `None` when the message did not come over MQTT.
+    pub client_id: Option<&'a str>,
+    /// Wall clock of the message in milliseconds since the Unix epoch: one value for the whole message.
+    pub timestamp_ms: i64,
+}
+
+/// Bounds of the evaluation of one message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Evaluation steps of all statements and templates of the message together.
+    pub steps_max: u32,
+    /// Bytes of one outgoing payload, and of one string that a statement makes.
+    pub output_bytes_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            steps_max: 100_000,
+            output_bytes_max: 1024 * 1024,
+        }
+    }
+}
+
+/// Why a statement or a template gives no result. Wrong types and missing members are no errors: they make an
+/// expression Undefined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum EvalError {
+    /// `SELECT VALUE` of Undefined.
+    #[error("the result of SELECT is Undefined")]
+    Undefined,
+    /// More evaluation steps than the limit.
+    #[error("more evaluation steps than a message may take")]
+    Steps,
+    /// More outgoing bytes than the limit.
+    #[error("outgoing payload or text longer than the limit")]
+    OutputBytes,
+}
+
+/// What was wrong with a payload that a clause has read. Its fields are Undefined; that is no [`EvalError`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PayloadFault {
+    /// Not a JSON object or array.
+    #[error("the payload is no JSON object or array")]
+    NotJson,
+    /// JSON with more nested brackets than the limit.
+    #[error("the payload's brackets are nested too deeply")]
+    TooDeep,
+}
+
+/// What a statement selected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Selection {
+    /// WHERE was not true: nothing.
+    Filtered,
+    /// The payload, byte for byte.
+    Payload,
+    /// What was written to the output.
+    Written,
+}
+
+/// Buffers that evaluations reuse; one per thread. After a few messages an evaluation allocates nothing.
+#[derive(Default)]
+pub struct Scratch {
+    json: json::Buffers,
+    arena: Arena<'static>,
+}
+
+impl fmt::Debug for Scratch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scratch").finish_non_exhaustive()
+    }
+}
+
+/// The evaluation of any number of statements and templates on one message, which is parsed at most once.
+#[derive(Debug)]
+pub struct Evaluation<'a> {
+    context: Context<'a>,
+    limits: Limits,
+    steps_left: u32,
+    version: SqlVersion,
+    payload: Payload<'a>,
+    read: bool,
+    arena: Arena<'a>,
+    home: &'a mut Arena<'static>,
+}
+
+/// The payload, as far as it is known.
+#[derive(Debug)]
+enum Payload<'a> {
+    Unread(&'a mut json::Buffers),
+    Json(Document<'a>),
+    Fault(PayloadFault),
+}
+
+impl<'a> Evaluation<'a> {
+    /// Begins the evaluation of a message. Nothing is parsed yet.
+    pub fn new(context: Context<'a>, limits: Limits, scratch: &'a mut Scratch) -> Self {
+        let Scratch { json, arena: home } = scratch;
+        Self {
+            context,
+            limits,
+            steps_left: limits.steps_max,
+            version: SqlVersion::default(),
+            payload: Payload::Unread(json),
+            read: false,
+            arena: std::mem::take(home),
+            home,
+        }
+    }
+
+    pub(crate) fn context(&self) -> &Context<'a> {
+        &self.context
+    }
+
+    /// Runs a statement: first WHERE, and SELECT only when it is true. What SELECT writes replaces what is in `out`.
+    ///
+    /// # Errors
+    /// When SELECT gives nothing, or a limit is exceeded. `out` then holds a part of the output.
+    pub fn select(
+        &mut self,
+        statement: &'a Statement,
+        star: SelectStar,
+        out: &mut Vec<u8>,
+    ) -> Result<Selection, EvalError> {
+        self.begin(statement.version);
+        out.clear();
+        if let Some(condition) = &statement.condition {
+            let value = self.evaluate(condition)?;
+            if self.boolean(value) != Some(true) {
+                return Ok(Selection::Filtered);
+            }
+        }
+        self.project(&statement.projection, star, out)
+    }
+
+    /// Writes the text of a template, whole UTF-8, in place of what is in `out`. Undefined and Null are no text.
+    ///
+    /// # Errors
+    /// When a limit is exceeded.
+    pub fn template(&mut self, template: &'a Template, out: &mut Vec<u8>) -> Result<(), EvalError> {
+        self.begin(template.version);
+        out.clear();
+        for part in &*template.parts {
+            match part {
+                Part::Literal(text) => out.extend_from_slice(text.as_bytes()),
+                Part::Expression(node) => {
+                    let value = self.evaluate(node)?;
+                    self.write_text(value, out);
+                }
+            }
+            self.check_output(out.len())?;
+        }
+        Ok(())
+    }
+
+    /// What was wrong with the payload, if a statement or template has read it since this was last asked.
+    pub fn take_payload_fault(&mut self) -> Option<PayloadFault> {
+        let read = std::mem::take(&mut self.read);
+        match self.payload {
+            Payload::Fault(fault) if read => Some(fault),
+            _ => None,
+        }
+    }
+
+    fn begin(&mut self, version: SqlVersion) {
+        self.version = version;
+        self.arena.clear();
+    }
+
+    /// Counts evaluation steps.
+    fn step(&mut self, steps: usize) -> Result<(), EvalError> {
+        let steps = u32::try_from(steps).unwrap_or(u32::MAX);
+        match self.steps_left.checked_sub(steps) {
+            Some(left) => {
+                self.steps_left = left;
+                Ok(())
+            }
+            None => {
+                // The statements that follow have nothing left either.
+                self.steps_left = 0;
+                Err(EvalError::Steps)
+            }
+        }
+    }
+
+    fn check_output(&self, bytes: usize) -> Result<(), EvalError> {
+        if bytes > self.limits.output_bytes_max {
+            Err(EvalError::OutputBytes)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The payload as JSON, parsed when it is asked for first.
+    fn document(&mut self) -> Option<&Document<'a>> {
+        self.read = true;
+        if let Payload::Unread(_) = self.payload {
+            let unread =
+                std::mem::replace(&mut self.payload, Payload::Fault(PayloadFault::NotJson));
+            if let Payload::Unread(buffers) = unread {
+                self.payload = match Document::parse(self.context.payload, buffers) {
+                    Ok(document) => Payload::Json(document),
+                    Err(fault) => Payload::Fault(fault),
+                };
+            }
+        }
+        self.parsed()
+    }
+
+    /// The payload's document, where a value of it shows that it was parsed.
+    fn parsed(&self) -> Option<&Document<'a>> {
+        match &self.payload {
+            Payload::Json(document) => Some(document),
+            Payload::Unread(_) | Payload::Fault(_) => None,
+        }
+    }
+}
+
+impl Drop for Evaluation<'_> {
+    fn drop(&mut self) {
+        *self.home = std::mem::take(&mut self.arena).recycle();
+    }
+}
