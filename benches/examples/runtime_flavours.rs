@@ -2,7 +2,7 @@
 //! a SO_REUSEPORT listener of its own, or one multi-thread runtime?
 //!
 //! ```text
-//! cargo run --release -p forebay-bench --example runtime_flavours [CONNECTIONS [SECONDS]]
+//! cargo run --release -p forebay-bench --example runtime_flavours [CONNECTIONS [WINDOW [SECONDS]]]
 //! ```
 //!
 //! The program starts itself once per flavour and round as a broker that only acknowledges, puts the closed loop of
@@ -30,20 +30,23 @@ fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["serve", flavour] => Ok(serve(flavour)?),
-        [] => compare(200, 5),
-        [connections] => compare(connections.parse()?, 5),
-        [connections, seconds, ..] => compare(connections.parse()?, seconds.parse()?),
+        [] => compare(200, 50, 5),
+        [connections] => compare(connections.parse()?, 50, 5),
+        [connections, window] => compare(connections.parse()?, window.parse()?, 5),
+        [connections, window, seconds, ..] => {
+            compare(connections.parse()?, window.parse()?, seconds.parse()?)
+        }
     }
 }
 
 // === the comparison ===
 
-fn compare(connections: usize, seconds: u64) -> Result<(), Failure> {
+fn compare(connections: usize, window: u16, seconds: u64) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     writeln!(out, "{}", forebay_bench::Environment::here())?;
     writeln!(
         out,
-        "{connections} connections, window 50, QoS 1, 256 B, {seconds} s per round"
+        "{connections} connections, window {window}, QoS 1, 256 B, {seconds} s per round"
     )?;
     writeln!(
         out,
@@ -55,7 +58,7 @@ fn compare(connections: usize, seconds: u64) -> Result<(), Failure> {
             let (mut broker, address) = spawn(flavour)?;
             let mut config = QuickConfig::new(address.into());
             config.connections = connections;
-            config.window = 50;
+            config.window = window;
             config.keys = config.keys.max(connections);
             config.warmup = Duration::from_secs(1);
             config.duration = Duration::from_secs(seconds);

@@ -10,6 +10,8 @@ mod reader;
 mod report;
 mod shards;
 mod target;
+#[cfg(test)]
+mod tests;
 mod tracker;
 
 pub use follower::{Follower, FollowerConfig, FollowerProgress};

@@ -12,6 +12,9 @@ use aws_sdk_kinesis::config::{Credentials as SdkCredentials, Region};
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const ATTEMPTS: u32 = 8;
+/// A reader is throttled for a fraction of a second, so waiting longer only makes the check slow.
+const BACKOFF_MIN: Duration = Duration::from_millis(50);
+const BACKOFF_MAX: Duration = Duration::from_millis(500);
 
 /// How to sign.
 #[derive(Clone, Default)]
@@ -84,7 +87,12 @@ impl StreamTarget {
             .operation_attempt_timeout(ATTEMPT_TIMEOUT);
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .timeout_config(timeouts.build())
-            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS));
+            .retry_config(
+                RetryConfig::standard()
+                    .with_max_attempts(ATTEMPTS)
+                    .with_initial_backoff(BACKOFF_MIN)
+                    .with_max_backoff(BACKOFF_MAX),
+            );
         if let Some(region) = &self.region {
             loader = loader.region(Region::new(region.clone()));
         }
