@@ -136,7 +136,7 @@ impl LaneState {
     pub(super) fn stay_cautious(&mut self, until: Time, now: Time) {
         if self.mode.ordering == Ordering::Key && until > now {
             self.cautious_until = self.cautious_until.max(until);
-            self.track();
+            self.restrict();
         }
     }
 
@@ -336,6 +336,11 @@ impl LaneState {
             return;
         }
         self.cautious_until = now + CAUTIOUS;
+        self.restrict();
+    }
+
+    /// From now on one record of each key at a time, whether keys were tracked before or not.
+    fn restrict(&mut self) {
         match &mut self.keys {
             Some(keys) => keys.restrict(&mut self.front),
             None => {
