@@ -1,6 +1,7 @@
 //! The calls that the sink makes, without the SDK: the seam at which tests put a double.
 
 use std::future::Future;
+use std::time::Duration;
 
 use bytes::Bytes;
 use compact_str::CompactString;
@@ -49,11 +50,12 @@ pub struct StreamSummary {
 
 /// The service as the sink sees it.
 pub trait KinesisApi: Send + Sync + 'static {
-    /// Sends a PutRecords request with this body, once.
+    /// Sends a PutRecords request with this body, once, and gives up after `timeout`.
     fn put_records(
         &self,
         stream: &StreamName,
         body: Bytes,
+        timeout: Duration,
     ) -> impl Future<Output = Result<PutRecordsAnswer, CallError>> + Send;
 
     /// Lists the open shards, all pages of it.
