@@ -23,6 +23,23 @@
 //! [`RunningServer::shutdown`], not per request: a power cut can take the newest records. Damage at the end of a log
 //! is cut off when it is opened. Sequence numbers never go back, not even then.
 //!
+//! # Bounds
+//! Logs: `retention_bytes` over all streams, above which the oldest segments go, and `retention`. Records are not held
+//! in memory (unless there is no data directory), only an index of at most 16 bytes per record, usually a hundredth of
+//! that. 1 024 connections, further ones wait; 20 MiB per request; 20 000 shards; 256 fault rules.
+//!
+//! # The control call
+//! A POST with `X-Amz-Target: ForebayStream_20261101.<Operation>` and a JSON body, not signed:
+//!
+//! | operation | body | does |
+//! | --- | --- | --- |
+//! | `SetFaults` | a [`FaultScript`], e.g. `{"Seed": 1, "Rules": [{"Operation": "PutRecords", "Effect": {"Type": "RecordError", "Code": "ProvisionedThroughputExceededException", "Fraction": 0.3}}]}` | puts the script in the place of the one in force |
+//! | `ClearFaults` | `{}` | ends all faults |
+//! | `GetStats` | `{}` | gives the [`Stats`] |
+//! | `SetLimits` | `{"Enabled": true, "RecordsPerSecond": 500, "BytesPerSecond": 1048576}`, the rates being optional | switches the limits, with write rates per shard |
+//!
+//! [`RunningServer`] has the same for the program that the server runs in.
+//!
 //! # What it deliberately does not do
 //! Resharding, consumers with enhanced fan-out, encryption, tags, CBOR, TLS and the check of signatures. A missing or
 //! incomplete `Authorization` header is refused as the service does it.

@@ -28,7 +28,7 @@ const CONNECTIONS_MAX: usize = 1024;
 /// How long connections get to finish what they do when the server stops.
 const DRAIN: Duration = Duration::from_secs(5);
 /// How often records that are too old are looked for.
-const EXPIRE_EVERY: Duration = Duration::from_secs(5);
+const EXPIRE_EVERY: Duration = Duration::from_secs(1);
 
 /// What a server is started with.
 #[derive(Debug, Clone)]

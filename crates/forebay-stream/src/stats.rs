@@ -13,7 +13,7 @@ use serde::Serialize;
 #[serde(rename_all = "PascalCase")]
 #[non_exhaustive]
 pub struct Stats {
-    /// Requests by operation, also those that were refused or got an injected fault after their head was read.
+    /// Requests by operation whose body was read, whatever became of them.
     pub requests: BTreeMap<String, u64>,
     /// Requests answered with an error, by code.
     pub request_errors: BTreeMap<String, u64>,

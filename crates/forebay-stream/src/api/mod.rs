@@ -7,7 +7,6 @@ mod check;
 mod control;
 mod iterate;
 mod put;
-mod put_answer;
 mod shards;
 mod streams;
 

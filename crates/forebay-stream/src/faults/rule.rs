@@ -98,7 +98,7 @@ pub enum FaultEffect {
     ResetAfterBody,
     /// The connection is reset when the body was read and stored.
     ResetAfterStore,
-    /// The request is carried out, and the connection closed in the middle of the answer.
+    /// The request is carried out, and the connection (over HTTP/2, the stream) ended in the middle of the answer.
     TruncateAnswer,
     /// The connection stays open and no answer comes.
     NeverAnswer {

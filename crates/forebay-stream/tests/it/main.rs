@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod client;
+mod concurrency;
 mod conformance;
 mod faults;
 mod http;

@@ -81,6 +81,25 @@ async fn records_survive_a_restart_and_sequence_numbers_go_on() {
 }
 
 #[tokio::test]
+async fn what_was_answered_survives_an_end_without_a_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(on_disk(dir.path())).await;
+    server.create_stream("s", 1).unwrap();
+    call(&server, "PutRecords", put_of("s", &["k"; 10])).await;
+    drop(server);
+    let mut again = None;
+    let deadline = tokio::time::sleep(Duration::from_secs(10));
+    tokio::pin!(deadline);
+    while again.is_none() {
+        tokio::select! {
+            () = &mut deadline => panic!("the data directory stays locked"),
+            started = StreamServer::start(on_disk(dir.path())) => again = started.ok(),
+        }
+    }
+    assert_eq!(stored(&again.unwrap(), "s", 1).len(), 10);
+}
+
+#[tokio::test]
 async fn a_torn_end_is_cut_off_and_its_numbers_are_not_given_again() {
     let dir = tempfile::tempdir().unwrap();
     // The last batch has 58 bytes.
@@ -233,7 +252,7 @@ async fn records_are_not_given_out_after_their_time() {
     assert_eq!(left["Records"][0]["PartitionKey"], "new");
     assert_eq!(left["Records"].as_array().unwrap().len(), 1);
     clock.advance(Duration::from_secs(60));
-    // Looked for every few seconds, so the file goes some time after the records are out of reach.
+    // Looked for every second, so the file goes some time after the records are out of reach.
     until("the segment is removed", || {
         server.stats().retained_bytes == 0
     })
