@@ -1,0 +1,82 @@
+//! A seeded simulation of the whole way from publish to acknowledgement.
+//!
+//! Intake outcome, sequencer, lanes, aggregator, limiter, retries, settlement and acknowledgement rings are the code
+//! that production runs; threads, clock, network and service are a model driven by one seed. Every hand-over happens
+//! after a random delay, so each seed is another interleaving. The model service throttles, fails in part, fails as a
+//! whole, loses answers, stores late and reshards; in the end it is healthy and everything must have arrived.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should stop where it stands"
+)]
+
+mod checks;
+mod devices;
+mod service;
+mod world;
+
+use forebay_core::Ordering;
+
+use crate::world::World;
+
+/// Seeds of one run; `FOREBAY_SIM_SEEDS` makes it longer.
+fn seeds() -> std::ops::Range<u64> {
+    let count = std::env::var("FOREBAY_SIM_SEEDS")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    0..count.unwrap_or(200)
+}
+
+fn run(seed: u64, ordering: Ordering) -> World {
+    let mut world = World::new(seed, ordering);
+    world.run();
+    world
+}
+
+fn check(ordering: Ordering) {
+    for seed in seeds() {
+        let world = run(seed, ordering);
+        if let Err(problem) = checks::check(&world) {
+            panic!("seed {seed}, ordering {ordering}: {problem}");
+        }
+    }
+}
+
+#[test]
+fn strict_order_never_inverts_and_loses_nothing() {
+    check(Ordering::Strict);
+}
+
+#[test]
+fn key_order_inverts_only_where_it_counts_it() {
+    check(Ordering::Key);
+}
+
+#[test]
+fn without_order_nothing_is_lost_either() {
+    check(Ordering::None);
+}
+
+#[test]
+fn one_seed_gives_one_trace() {
+    for seed in [3, 77, 1234] {
+        for ordering in Ordering::ALL {
+            let (first, second) = (run(seed, ordering), run(seed, ordering));
+            assert!(!first.trace().is_empty());
+            assert_eq!(
+                first.trace(),
+                second.trace(),
+                "seed {seed}, ordering {ordering}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_seeds_meet_every_fault() {
+    let mut met = service::Met::default();
+    for seed in seeds() {
+        met.add(run(seed, Ordering::Key).met());
+    }
+    assert!(met.all(), "{met:?}");
+}
