@@ -1,7 +1,7 @@
 //! The world: one queue of events in simulated time around the production state machines.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering as Atomic};
 use std::time::Duration;
@@ -48,6 +48,16 @@ enum Event {
     Reshard,
     NewMap,
     Heal,
+}
+
+/// What happened, a line each: two runs of one seed must agree to the letter.
+#[derive(Debug, Default)]
+struct Trace(String);
+
+impl Trace {
+    fn line(&mut self, now: Time, what: fmt::Arguments<'_>) {
+        writeln!(self.0, "{now:?} {what}").expect("writing to a string cannot fail");
+    }
 }
 
 /// Remembers that somebody was woken.
@@ -141,7 +151,7 @@ pub(crate) struct World {
     pub(crate) inversions: usize,
     pub(crate) failed: Vec<String>,
     pub(crate) bounds: Option<String>,
-    trace: String,
+    trace: Trace,
 }
 
 fn rules() -> Arc<RuleSet> {
@@ -219,7 +229,7 @@ impl World {
             inversions: 0,
             failed: Vec::new(),
             bounds: None,
-            trace: String::new(),
+            trace: Trace::default(),
         };
         world
             .pipeline
@@ -240,7 +250,7 @@ impl World {
     }
 
     pub(crate) fn trace(&self) -> &str {
-        &self.trace
+        &self.trace.0
     }
 
     pub(crate) fn met(&self) -> Met {
@@ -309,9 +319,9 @@ impl World {
         if self.sink_woken.take() {
             self.soon("sink", Event::Sink);
         }
-        for worker in 0..WORKERS {
+        for (worker, name) in WORKER.into_iter().enumerate() {
             if self.workers_woken[worker].take() {
-                self.soon(WORKER[worker], Event::Worker(worker));
+                self.soon(name, Event::Worker(worker));
             }
         }
     }
@@ -378,7 +388,8 @@ impl World {
             may_reject: false,
         };
         let admission = self.pipeline.intakes[worker].publish(&message, publish, self.now);
-        let _ = writeln!(self.trace, "{:?} publish {topic} {admission:?}", self.now);
+        self.trace
+            .line(self.now, format_args!("publish {topic} {admission:?}"));
         self.connections[index].admitted(qos, slot, admission);
         if self.connections[index].parked {
             self.service.met.parked += 1;
@@ -411,7 +422,7 @@ impl World {
         }
         for connection in &mut self.connections {
             for answer in connection.take_answers(&self.service.copies) {
-                let _ = writeln!(self.trace, "{:?} answer {answer:?}", self.now);
+                self.trace.line(self.now, format_args!("answer {answer:?}"));
             }
         }
     }
@@ -471,7 +482,8 @@ impl World {
         };
         if driven.aggregator.can_give_back() {
             let returned = driven.aggregator.give_back();
-            let _ = writeln!(self.trace, "{:?} gives back {}", self.now, returned.len());
+            self.trace
+                .line(self.now, format_args!("gives back {}", returned.len()));
             self.pipeline
                 .sink
                 .install_map(&driven.stream, self.service.map(), returned);
@@ -516,7 +528,8 @@ impl World {
     }
 
     fn send(&mut self, id: RequestId, records: Vec<Sent>) {
-        let _ = writeln!(self.trace, "{:?} send {id:?} {}", self.now, records.len());
+        self.trace
+            .line(self.now, format_args!("send {id:?} {}", records.len()));
         for record in &records {
             let carried = self
                 .requests
