@@ -117,8 +117,7 @@ impl Bed {
                         self.pipeline.sink.install_map(&stream, map, Vec::new());
                     }
                     SinkEvent::Lanes { stream, table } => {
-                        self.tables
-                            .retain(|(known, _)| !Arc::ptr_eq(known, &stream));
+                        self.tables.retain(|(known, _)| known.name() != stream.name());
                         self.tables.push((stream, table));
                     }
                     _ => {}
