@@ -18,12 +18,19 @@ pub(crate) struct Vector {
 pub(crate) fn vectors() -> Result<Vec<Vector>> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("conformance/partition_keys.jsonl");
     // Lines end at line feeds only: keys contain other line separators.
-    std::fs::read_to_string(file)?.split('\n').filter(|line| !line.is_empty()).map(vector).collect()
+    std::fs::read_to_string(file)?
+        .split('\n')
+        .filter(|line| !line.is_empty())
+        .map(vector)
+        .collect()
 }
 
 fn vector(line: &str) -> Result<Vector> {
     let line: Value = serde_json::from_str(line)?;
-    let key = line["partition_key"].as_str().context("partition_key")?.to_owned();
+    let key = line["partition_key"]
+        .as_str()
+        .context("partition_key")?
+        .to_owned();
     let shards = line["shard"].as_object().context("shard")?;
     let shards = shards
         .iter()
@@ -79,7 +86,9 @@ pub(crate) fn compare(
     for (key, count) in published {
         let numbers = seen.get(key);
         let missing = (0..*count).filter(|n| numbers.is_none_or(|numbers| !numbers.contains(n)));
-        findings.lost.extend(missing.map(|number| (key.clone(), number)));
+        findings
+            .lost
+            .extend(missing.map(|number| (key.clone(), number)));
     }
     Ok(findings)
 }
@@ -107,5 +116,9 @@ impl Findings {
 pub(crate) fn positions(shards: &[Shard]) -> BTreeMap<String, usize> {
     let mut shards: Vec<&Shard> = shards.iter().collect();
     shards.sort_by_key(|shard| shard.hash_first);
-    shards.iter().enumerate().map(|(index, shard)| (shard.id.clone(), index)).collect()
+    shards
+        .iter()
+        .enumerate()
+        .map(|(index, shard)| (shard.id.clone(), index))
+        .collect()
 }

@@ -29,7 +29,10 @@ fn publish_until_closed(mut client: Client, topic: &str) -> Result<u64> {
         }
         match client.read(Duration::from_secs(20)) {
             Ok(Received::Packet(Packet::PubAck(ack))) => {
-                ensure!(u64::from(ack.id) == acknowledged % 60_000 + 1, "out of order: {ack:?}");
+                ensure!(
+                    u64::from(ack.id) == acknowledged % 60_000 + 1,
+                    "out of order: {ack:?}"
+                );
                 ensure!(ack.reason == 0, "{ack:?}");
                 acknowledged += 1;
             }
@@ -51,7 +54,12 @@ fn sigterm_under_load_loses_nothing_that_was_acknowledged() -> Result<()> {
     let forebay = Builder::new()?
         .endpoint(&server.endpoint())
         .set("kinesis.rate_limit", "\"off\"")
-        .kinesis_rule("telemetry", "SELECT * FROM 'dt/#'", "telemetry", "${topic()}")?
+        .kinesis_rule(
+            "telemetry",
+            "SELECT * FROM 'dt/#'",
+            "telemetry",
+            "${topic()}",
+        )?
         .start()?;
     let broker = forebay.mqtt();
     let publishers: Vec<_> = (0..CONNECTIONS)
@@ -82,8 +90,15 @@ fn sigterm_under_load_loses_nothing_that_was_acknowledged() -> Result<()> {
     for (topic, count) in acknowledged {
         ensure!(count > 0, "{topic} had no acknowledgement");
         let numbers = &stored[&topic];
-        ensure!(numbers.iter().copied().eq(0..numbers.len() as u64), "{topic} is not in order");
-        ensure!(numbers.len() as u64 >= count, "{topic}: {count} acknowledged, {} stored", numbers.len());
+        ensure!(
+            numbers.iter().copied().eq(0..numbers.len() as u64),
+            "{topic} is not in order"
+        );
+        ensure!(
+            numbers.len() as u64 >= count,
+            "{topic}: {count} acknowledged, {} stored",
+            numbers.len()
+        );
     }
     Ok(())
 }
