@@ -19,9 +19,9 @@
 //!
 //! # What a stored record survives
 //! Every request that stores records writes them to the stream's log in one write before it is answered, so they
-//! survive the end of the process, also by SIGKILL. The log is flushed to the device when a segment is full and on
-//! [`RunningServer::shutdown`], not per request: a power cut can take the newest records. Damage at the end of a log
-//! is cut off when it is opened. Sequence numbers never go back, not even then.
+//! survive the end of the process, also by SIGKILL. The log is flushed to the device on [`RunningServer::shutdown`],
+//! not per request: a power cut can take the newest records. Damage at the end of a segment is cut off when it is
+//! opened. Sequence numbers never go back, not even then.
 //!
 //! # Bounds
 //! Logs: `retention_bytes` over all streams, above which the oldest segments go, and `retention`. Records are not held

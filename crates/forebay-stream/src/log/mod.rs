@@ -143,9 +143,6 @@ impl Log {
             segment.len() > 0 && (done || self.broken)
         });
         if full {
-            if let Some(segment) = self.segments.back() {
-                segment.sync()?;
-            }
             let path = self
                 .dir
                 .as_ref()
@@ -225,9 +222,10 @@ impl Log {
         Ok(freed)
     }
 
-    /// Flushes the newest segment to the device; the others were flushed when they became full.
-    pub(crate) fn sync(&self) -> io::Result<()> {
-        self.segments.back().map_or(Ok(()), Segment::sync)
+    /// Flushes to the device what was written since the last time. Not done where a segment becomes full, because that
+    /// would hold up the request that fills it.
+    pub(crate) fn sync(&mut self) -> io::Result<()> {
+        self.segments.iter_mut().try_for_each(Segment::sync)
     }
 
     /// Forgets all segments, refuses every later append, and returns the bytes that the log had.

@@ -39,6 +39,8 @@ enum Store {
 pub(super) struct Segment {
     store: Store,
     len: u64,
+    /// Written to since it was flushed.
+    dirty: bool,
     first: u64,
     first_arrival_ms: u64,
     last_arrival_ms: u64,
@@ -69,6 +71,7 @@ impl Segment {
         Self {
             store,
             len: 0,
+            dirty: false,
             first,
             first_arrival_ms: 0,
             last_arrival_ms: 0,
@@ -114,6 +117,7 @@ impl Segment {
         arrival_ms: u64,
     ) -> io::Result<()> {
         let bytes = batch.seal(first, arrival_ms);
+        self.dirty = true;
         match &mut self.store {
             Store::File { file, .. } => file.write_all_at(bytes, self.len)?,
             Store::Memory(memory) => memory.extend_from_slice(bytes),
@@ -209,12 +213,15 @@ impl Segment {
         self.last_arrival_ms
     }
 
-    /// Flushes the segment to the device.
-    pub(super) fn sync(&self) -> io::Result<()> {
-        match &self.store {
-            Store::File { file, .. } => file.sync_data(),
-            Store::Memory(_) => Ok(()),
+    /// Flushes the segment to the device unless nothing was written since the last time.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        if self.dirty
+            && let Store::File { file, .. } = &self.store
+        {
+            file.sync_data()?;
         }
+        self.dirty = false;
+        Ok(())
     }
 
     /// Removes the segment's file.
