@@ -1,7 +1,7 @@
 //! A broker as the program holds it: start, look at, stop step by step.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
@@ -11,17 +11,13 @@ use forebay_pipeline::Intake;
 use tokio::sync::watch;
 use tracing::{error, info};
 
-use crate::client_ids::ClientIds;
 use crate::config::{BrokerConfig, ListenerConfig};
 use crate::error::StartError;
 use crate::listener::bind;
-use crate::mailbox::{Mailbox, MailboxWake};
+use crate::mailbox::MailboxWake;
 use crate::outcome::{Cause, Version};
-use crate::partial_pool::PartialPool;
-use crate::retained::Retained;
 use crate::runtime::{WorkerParts, start};
 use crate::shared::{Listener, Shared, WorkerLoad};
-use crate::subscriptions::Subscriptions;
 use crate::worker::{Worker, WorkerHandle};
 
 /// Workers are numbered with 16 bits in tickets.
@@ -121,45 +117,30 @@ impl Broker {
                 })?;
             log_open(&listener, address);
             let listener = Arc::new(Listener::new(index, listener, address, now));
-            let mut opened = opened.into_iter();
-            for (worker, socket) in sockets.iter_mut().map(|list| (list, opened.next())) {
-                worker.extend(socket.map(|socket| (socket, Arc::clone(&listener))));
+            for (worker, socket) in opened.into_iter().enumerate() {
+                sockets[worker].push((socket, Arc::clone(&listener)));
             }
             listeners.push(listener);
         }
-        let mailboxes: Vec<Arc<Mailbox>> = (0..workers).map(|_| Arc::default()).collect();
-        let shared = Arc::new(Shared {
-            subscriptions: Subscriptions::default(),
-            retained: Retained::new(config.limits.retained_messages, config.limits.retained_bytes),
-            client_ids: ClientIds::new(
-                config.limits.connects_per_second_per_client,
-                config.limits.connects_burst_per_client,
-            ),
-            partial: Arc::new(PartialPool::new(config.limits.partial_packets_bytes)),
-            mailboxes,
-            loads: (0..workers).map(|_| WorkerLoad::default()).collect(),
-            connections: AtomicUsize::new(0),
-            stalled: AtomicUsize::new(0),
-            draining: AtomicBool::new(false),
-            reading_stopped: AtomicBool::new(false),
-            clock: parts.clock,
-            registry: parts.registry,
-            mqtt: config.mqtt,
-            limits: config.limits,
+        let shared = Arc::new(Shared::new(
             listeners,
-        });
+            config.limits,
+            config.mqtt,
+            workers,
+            parts.clock,
+            parts.registry,
+        ));
         register_gauges(&shared);
 
         let (stop_accepting, accepting) = watch::channel(false);
         let (finish, finishing) = watch::channel(false);
         let mut handles = Vec::new();
         let mut worker_parts = Vec::new();
-        for (index, (intake, sockets)) in parts.intakes.into_iter().map(|intake| (intake, sockets.remove(0))).enumerate() {
+        for (index, intake) in parts.intakes.into_iter().enumerate() {
             let mailbox = Arc::clone(&shared.mailboxes[index]);
             intake.set_wake(Arc::new(MailboxWake(Arc::clone(&mailbox))));
-            let id = u16::try_from(index).unwrap_or(u16::MAX);
             let worker = WorkerHandle::new(Worker::new(
-                id,
+                u16::try_from(index).expect("the number of workers was checked"),
                 Arc::clone(&shared),
                 intake,
                 SeededEntropy::from_os(),
@@ -168,7 +149,7 @@ impl Broker {
             worker_parts.push(WorkerParts {
                 worker,
                 mailbox,
-                sockets,
+                sockets: std::mem::take(&mut sockets[index]),
                 shared: Arc::clone(&shared),
                 stop_accepting: accepting.clone(),
                 finish: finishing.clone(),
@@ -292,7 +273,7 @@ impl BrokerObserver {
     pub fn status(&self) -> BrokerStatus {
         let shared = &self.shared;
         let (retained_messages, retained_bytes) = shared.retained.size();
-        let sum = |field: fn(&WorkerLoad) -> &AtomicUsize| -> usize {
+        let sum = |field: LoadField| -> usize {
             shared.loads.iter().map(|load| field(load).load(Ordering::Relaxed)).sum()
         };
         let ticks = shared.loads.iter().map(|load| load.ticked.load(Ordering::Relaxed));
@@ -322,6 +303,9 @@ fn listener_status(listener: &Listener) -> ListenerStatus {
     }
 }
 
+/// Picks one figure of a worker.
+type LoadField = fn(&WorkerLoad) -> &AtomicUsize;
+
 /// Registers what is looked up at scrape.
 fn register_gauges(shared: &Arc<Shared>) {
     let registry = &shared.registry;
@@ -341,7 +325,7 @@ fn register_gauges(shared: &Arc<Shared>) {
         registry.gauge(name, help, &[("direction", direction)])
     };
     let inflight = "Messages with QoS 1 and 2 that are not acknowledged.";
-    let worker_sums: Vec<(fn(&WorkerLoad) -> &AtomicUsize, Gauge)> = vec![
+    let worker_sums: Vec<(LoadField, Gauge)> = vec![
         (|load| &load.inflight_in, directed("forebay_inflight_messages", inflight, "in")),
         (|load| &load.inflight_out, directed("forebay_inflight_messages", inflight, "out")),
         (

@@ -60,7 +60,6 @@ labels! {
         Quota => "quota",
         Alias => "alias",
         Overload => "overload",
-        UnknownRule => "basic_ingest_unknown_rule",
     }
 }
 
@@ -440,7 +439,7 @@ mod tests {
         tally.packet_sent(4);
         tally.bytes(1, 10, 20);
         tally.publish_received(Version::V5, 1, 256);
-        tally.rejected(Rejected::UnknownRule);
+        tally.rejected(Rejected::Alias);
         tally.dropped(Dropped::Slow, 3);
         tally.limit(Limit::PartialPackets);
         tally.connect(1, Some(Version::V5), None);
@@ -458,7 +457,7 @@ mod tests {
             "forebay_bytes_sent_total{listener=\"a\"} 0",
             "forebay_publish_received_total{protocol=\"5.0\",qos=\"1\"} 1",
             "forebay_publish_received_bytes_total{protocol=\"5.0\",qos=\"1\"} 256",
-            "forebay_publish_rejected_total{reason=\"basic_ingest_unknown_rule\"} 1",
+            "forebay_publish_rejected_total{reason=\"alias\"} 1",
             "forebay_publish_dropped_total{reason=\"slow\"} 3",
             "forebay_limit_hits_total{limit=\"partial_packets\"} 1",
             "forebay_connects_total{listener=\"b\",protocol=\"5.0\",result=\"ok\"} 1",

@@ -65,6 +65,37 @@ pub(crate) struct WorkerLoad {
 }
 
 impl Shared {
+    /// Empty state for `workers` workers.
+    pub(crate) fn new(
+        listeners: Vec<Arc<Listener>>,
+        limits: BrokerLimits,
+        mqtt: MqttSettings,
+        workers: usize,
+        clock: Arc<dyn Clock>,
+        registry: Registry,
+    ) -> Self {
+        Self {
+            clock,
+            registry,
+            subscriptions: Subscriptions::default(),
+            retained: Retained::new(limits.retained_messages, limits.retained_bytes),
+            client_ids: ClientIds::new(
+                limits.connects_per_second_per_client,
+                limits.connects_burst_per_client,
+            ),
+            partial: Arc::new(PartialPool::new(limits.partial_packets_bytes)),
+            mailboxes: (0..workers).map(|_| Arc::default()).collect(),
+            loads: (0..workers).map(|_| WorkerLoad::default()).collect(),
+            connections: AtomicUsize::new(0),
+            stalled: AtomicUsize::new(0),
+            draining: AtomicBool::new(false),
+            reading_stopped: AtomicBool::new(false),
+            mqtt,
+            limits,
+            listeners,
+        }
+    }
+
     pub(crate) fn queue_limits(&self) -> QueueLimits {
         QueueLimits {
             messages: self.limits.session_queue_messages,

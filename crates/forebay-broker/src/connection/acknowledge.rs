@@ -64,9 +64,9 @@ impl Connection {
     }
 
     pub(super) fn puback(&mut self, pkid: u16) -> Result<(), Cause> {
-        self.check_order(pkid, Stage::PubAck)?;
+        self.check_order(pkid, Stage::Acknowledge)?;
         if let Some(session) = &mut self.session {
-            session.inflight.finish(pkid, Stage::PubAck);
+            session.inflight.finish(pkid, Stage::Acknowledge);
         }
         Ok(())
     }
@@ -77,12 +77,12 @@ impl Connection {
         pkid: u16,
         refused: bool,
     ) -> Result<(), Cause> {
-        self.check_order(pkid, Stage::PubRec)?;
+        self.check_order(pkid, Stage::Receive)?;
         let Some(session) = &mut self.session else {
             return Ok(());
         };
         if refused {
-            session.inflight.finish(pkid, Stage::PubRec);
+            session.inflight.finish(pkid, Stage::Receive);
             return Ok(());
         }
         let reason = if session.inflight.received(pkid) {
@@ -95,9 +95,9 @@ impl Connection {
     }
 
     pub(super) fn pubcomp(&mut self, pkid: u16) -> Result<(), Cause> {
-        self.check_order(pkid, Stage::PubComp)?;
+        self.check_order(pkid, Stage::Complete)?;
         if let Some(session) = &mut self.session {
-            session.inflight.finish(pkid, Stage::PubComp);
+            session.inflight.finish(pkid, Stage::Complete);
         }
         Ok(())
     }

@@ -102,8 +102,8 @@ impl Connection {
         let start = self.output.len();
         let packet_id = match message.qos {
             QoS::AtMostOnce => 0,
-            QoS::AtLeastOnce => session.inflight.add(Stage::PubAck),
-            QoS::ExactlyOnce => session.inflight.add(Stage::PubRec),
+            QoS::AtLeastOnce => session.inflight.add(Stage::Acknowledge),
+            QoS::ExactlyOnce => session.inflight.add(Stage::Receive),
         };
         let publish = publish_packet(
             message.qos.level(),
@@ -123,8 +123,8 @@ impl Connection {
             // It is as if it had never been meant for this client (MQTT 5.0, 3.1.2.11.4).
             self.output.truncate(start);
             let stage = match message.qos {
-                QoS::ExactlyOnce => Stage::PubRec,
-                _ => Stage::PubAck,
+                QoS::ExactlyOnce => Stage::Receive,
+                _ => Stage::Acknowledge,
             };
             session.inflight.finish(packet_id, stage);
             worker.tally.dropped(Dropped::TooLargeForClient, 1);

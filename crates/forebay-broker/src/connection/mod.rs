@@ -22,7 +22,7 @@ use forebay_core::{QoS, Time};
 use rumqttd::protocol::{Packet, PingResp};
 use tracing::{debug, info};
 
-use crate::metrics::Limit;
+use crate::metrics::{Limit, Rejected};
 use crate::outcome::{Cause, Version};
 use crate::partial_pool::PartialCharge;
 use crate::publication::Publication;
@@ -258,6 +258,11 @@ impl Connection {
             Ok(())
         };
         if let Err(cause) = outcome {
+            match cause {
+                Cause::TopicAlias => worker.tally.rejected(Rejected::Alias),
+                Cause::Quota => worker.tally.limit(Limit::UserProperties),
+                _ => {}
+            }
             self.fail(worker, cause, at);
         }
         true

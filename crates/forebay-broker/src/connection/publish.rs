@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use forebay_core::topic::{TopicError, validate_name};
 use forebay_core::{AckMode, Message, QoS};
 use forebay_pipeline::{Admission, Publish};
 
@@ -63,12 +64,13 @@ impl Connection {
         topic: &str,
         retain: bool,
     ) -> Result<Result<bool, AckCode>, Cause> {
-        if let Err(error) =
-            forebay_core::topic::validate_name(topic, self.listener.config.limits.topic)
-        {
+        if let Err(error) = validate_name(topic, self.listener.config.limits.topic) {
             worker.tally.rejected(Rejected::BadTopic);
             if error.is_limit() {
-                worker.tally.limit(Limit::Topic);
+                worker.tally.limit(match error {
+                    TopicError::TooDeep { .. } => Limit::TopicLevels,
+                    _ => Limit::Topic,
+                });
                 return Ok(Err(AckCode::TopicNameInvalid));
             }
             // Without an alias an empty topic is a protocol error (MQTT 5.0, 3.3.2.1).

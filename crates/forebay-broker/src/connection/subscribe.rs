@@ -28,7 +28,12 @@ impl Connection {
             worker.tally.subscribed(code.is_ok());
             codes.push(match code {
                 Ok(granted) => {
-                    let is_new = self.remember(&filter, granted);
+                    let options = SubscriptionOptions {
+                        qos: granted,
+                        no_local: filter.nolocal,
+                        retain_as_published: filter.preserve_retain,
+                    };
+                    let is_new = self.remember(&filter.path, options);
                     let wanted = match filter.retain_forward_rule {
                         RetainForwardRule::OnEverySubscribe => true,
                         RetainForwardRule::OnNewSubscribe => is_new,
@@ -37,7 +42,7 @@ impl Connection {
                     if wanted {
                         scans.push((RetainedScan::new(&filter.path), granted));
                     }
-                    accepted.push((filter.path, options(filter.qos as u8, filter.nolocal, filter.preserve_retain)));
+                    accepted.push((filter.path, options));
                     granted_code(granted)
                 }
                 Err(code) => code,
@@ -93,14 +98,13 @@ impl Connection {
     }
 
     /// Keeps a subscription with the session. True when it is new.
-    fn remember(&mut self, filter: &Filter, granted: QoS) -> bool {
+    fn remember(&mut self, filter: &str, options: SubscriptionOptions) -> bool {
         let Some(session) = &mut self.session else {
             return false;
         };
-        let options = options(granted.level(), filter.nolocal, filter.preserve_retain);
         session
             .subscriptions
-            .insert(Box::from(filter.path.as_str()), options)
+            .insert(Box::from(filter), options)
             .is_none()
     }
 
@@ -120,14 +124,6 @@ impl Connection {
             self.shared.subscriptions.unsubscribe(self.key, filters);
         }
         self.send(worker, Packet::UnsubAck(UnsubAck { pkid, reasons }, None));
-    }
-}
-
-fn options(qos: u8, no_local: bool, retain_as_published: bool) -> SubscriptionOptions {
-    SubscriptionOptions {
-        qos: QoS::from_level(qos).unwrap_or_default(),
-        no_local,
-        retain_as_published,
     }
 }
 

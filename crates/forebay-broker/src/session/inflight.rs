@@ -6,11 +6,11 @@ use std::collections::VecDeque;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// PUBACK.
-    PubAck,
+    Acknowledge,
     /// PUBREC.
-    PubRec,
+    Receive,
     /// PUBCOMP.
-    PubComp,
+    Complete,
 }
 
 /// Messages in flight to one client, oldest first. Their number is bounded by whoever adds them.
@@ -66,8 +66,8 @@ impl Inflight {
     /// or PUBCOMP.
     pub(crate) fn received(&mut self, id: u16) -> bool {
         match self.position(id) {
-            Some(index) if self.messages[index].1 != Stage::PubAck => {
-                self.messages[index].1 = Stage::PubComp;
+            Some(index) if self.messages[index].1 != Stage::Acknowledge => {
+                self.messages[index].1 = Stage::Complete;
                 true
             }
             _ => false,
@@ -85,18 +85,18 @@ mod tests {
             last_id: u16::MAX - 1,
             ..Inflight::default()
         };
-        let first = inflight.add(Stage::PubAck);
-        let second = inflight.add(Stage::PubRec);
+        let first = inflight.add(Stage::Acknowledge);
+        let second = inflight.add(Stage::Receive);
         assert_eq!((first, second), (u16::MAX, 1));
         inflight.last_id = u16::MAX - 1;
-        assert_eq!(inflight.add(Stage::PubAck), 2);
-        assert!(inflight.is_oldest(first, Stage::PubAck) && !inflight.is_oldest(2, Stage::PubAck));
-        assert!(!inflight.finish(second, Stage::PubAck));
+        assert_eq!(inflight.add(Stage::Acknowledge), 2);
+        assert!(inflight.is_oldest(first, Stage::Acknowledge) && !inflight.is_oldest(2, Stage::Acknowledge));
+        assert!(!inflight.finish(second, Stage::Acknowledge));
         assert!(!inflight.received(first));
         assert!(inflight.received(second));
-        assert!(inflight.finish(second, Stage::PubComp));
-        assert!(inflight.finish(first, Stage::PubAck));
-        assert!(!inflight.finish(first, Stage::PubAck));
+        assert!(inflight.finish(second, Stage::Complete));
+        assert!(inflight.finish(first, Stage::Acknowledge));
+        assert!(!inflight.finish(first, Stage::Acknowledge));
         assert_eq!(inflight.len(), 1);
     }
 }
