@@ -120,6 +120,7 @@ impl Bed {
                         self.tables.retain(|(known, _)| known.name() != stream.name());
                         self.tables.push((stream, table));
                     }
+                    SinkEvent::Closed(id) => self.tables.retain(|(known, _)| known.id() != id),
                     _ => {}
                 }
             }
