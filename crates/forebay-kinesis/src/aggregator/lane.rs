@@ -14,6 +14,7 @@ use forebay_core::limits::RECORD_BYTES_DEFAULT;
 use forebay_core::{Ordering, Time};
 use forebay_pipeline::Record;
 
+use super::LaneFigures;
 use super::entry::{Entry, Part, Request, RequestId, key_of};
 use super::keys::KeyTable;
 use crate::backoff::RetryBudget;
@@ -170,13 +171,23 @@ impl LaneState {
         self.fresh_bytes + self.keys.as_ref().map_or(0, KeyTable::waiting_bytes)
     }
 
-    /// Counted bytes of everything queued.
-    pub(super) fn pending_bytes(&self) -> usize {
-        self.queued_bytes() + self.front.values().map(Entry::len).sum::<usize>()
+    /// What can be seen of what is queued.
+    pub(super) fn figures(&self, now: Time) -> LaneFigures {
+        let front: usize = self.front.values().map(Entry::len).sum();
+        let waiting = self.limited_since.map_or(Duration::ZERO, |since| now.since(since));
+        LaneFigures {
+            pending: self.queued(),
+            pending_bytes: self.queued_bytes() + front,
+            oldest: self.oldest(),
+            factor: self.limiter.factor(),
+            utilization: self.limiter.utilization(now),
+            limited: self.limited + waiting,
+            cautious: self.is_cautious(now),
+        }
     }
 
     /// When the oldest queued record was admitted.
-    pub(super) fn oldest(&self) -> Option<Time> {
+    fn oldest(&self) -> Option<Time> {
         let side = self.keys.as_ref().and_then(|keys| keys.waiting().next());
         let heads = [self.fresh.front(), self.front.values().next(), side];
         heads.into_iter().flatten().map(|entry| entry.record.admitted).min()

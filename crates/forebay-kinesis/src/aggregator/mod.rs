@@ -464,33 +464,32 @@ impl Aggregator {
         self.map.as_ref()
     }
 
-    /// Figures of one lane.
-    ///
-    /// # Panics
-    /// When there is no such lane.
-    pub fn lane_figures(&self, index: usize, now: Time) -> LaneFigures {
-        let lane = &self.lanes[index];
-        let parts = self.in_flight.values().flat_map(|request| {
-            let parts = request.parts.iter().filter(|part| part.lane == index);
-            parts.map(|part| (part, &request.entries[part.entries.clone()]))
-        });
-        let mut figures = LaneFigures {
-            pending: lane.queued(),
-            pending_bytes: lane.pending_bytes(),
-            oldest: lane.oldest(),
-            factor: lane.limiter.factor(),
-            utilization: lane.limiter.utilization(now),
-            limited: lane.limited
-                + lane.limited_since.map_or(std::time::Duration::ZERO, |since| now.since(since)),
-            cautious: lane.is_cautious(now),
-        };
-        for (part, entries) in parts {
-            figures.pending += entries.len();
-            figures.pending_bytes += part.bytes;
-            let oldest = entries.iter().map(|entry| entry.record.admitted).min();
-            figures.oldest = [figures.oldest, oldest].into_iter().flatten().min();
+    /// Figures of every lane.
+    pub fn lane_figures(&self, now: Time) -> Vec<LaneFigures> {
+        let mut figures: Vec<LaneFigures> = self.lanes.iter().map(|lane| lane.figures(now)).collect();
+        for request in self.in_flight.values() {
+            for part in &request.parts {
+                let entries = &request.entries[part.entries.clone()];
+                let oldest = entries.iter().map(|entry| entry.record.admitted).min();
+                let lane = &mut figures[part.lane];
+                lane.pending += entries.len();
+                lane.pending_bytes += part.bytes;
+                lane.oldest = [lane.oldest, oldest].into_iter().flatten().min();
+            }
         }
         figures
+    }
+
+    /// Fails what is queued and was promised to nobody, because the process stops. Returns how many records are left.
+    pub fn abandon(&mut self, effects: &mut dyn Effects) -> usize {
+        let reason = FailureReason::Shutdown;
+        for lane in &mut self.lanes {
+            lane.remove_if(
+                |entry| entry.record.droppable(),
+                |entry| effects.failed(entry, reason, reason.as_str()),
+            );
+        }
+        self.held()
     }
 }
 
