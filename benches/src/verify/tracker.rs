@@ -31,6 +31,7 @@ pub struct Tracker {
     map: Option<ShardMap>,
     devices: HashMap<Box<str>, Device>,
     shards: Vec<ShardShare>,
+    shard_index: HashMap<String, usize>,
     records: u64,
     foreign: u64,
     unique: u64,
@@ -44,17 +45,11 @@ pub struct Tracker {
 impl Tracker {
     /// Watches for the messages of `run`. With a map, records outside the shard of their partition key are counted.
     pub fn new(run: RunId, map: Option<ShardMap>) -> Self {
-        let shard = |shard: &forebay_core::Shard| ShardShare {
-            shard: shard.id().to_owned(),
-            records: 0,
-        };
-        Self {
-            shards: map
-                .iter()
-                .flat_map(|map| map.shards().iter().map(shard))
-                .collect(),
+        let mut tracker = Self {
+            shards: Vec::new(),
+            shard_index: HashMap::new(),
             run,
-            map,
+            map: None,
             devices: HashMap::new(),
             records: 0,
             foreign: 0,
@@ -64,7 +59,28 @@ impl Tracker {
             misplaced: 0,
             discard: 0,
             latencies: Latencies::new(),
+        };
+        for shard in map.iter().flat_map(ShardMap::shards) {
+            tracker.shard(shard.id());
         }
+        tracker.map = map;
+        tracker
+    }
+
+    /// The share of a shard, 0 at first.
+    fn shard(&mut self, id: &str) -> &mut ShardShare {
+        let index = match self.shard_index.get(id) {
+            Some(index) => *index,
+            None => {
+                self.shard_index.insert(id.to_owned(), self.shards.len());
+                self.shards.push(ShardShare {
+                    shard: id.to_owned(),
+                    records: 0,
+                });
+                self.shards.len() - 1
+            }
+        };
+        &mut self.shards[index]
     }
 
     /// Throws away the next `records` of the run unseen, as a stream would that lost them: the negative control of
@@ -116,14 +132,7 @@ impl Tracker {
     }
 
     fn count_place(&mut self, shard: &str, partition_key: &str) {
-        let place = self.shards.iter().position(|it| it.shard == shard);
-        match place {
-            Some(index) => self.shards[index].records += 1,
-            None => self.shards.push(ShardShare {
-                shard: shard.to_owned(),
-                records: 1,
-            }),
-        }
+        self.shard(shard).records += 1;
         if let Some(map) = &self.map {
             let owner = map.lookup(HashKey::of_partition_key(partition_key));
             self.misplaced += u64::from(map.shard(owner).id() != shard);
