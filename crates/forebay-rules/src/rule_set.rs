@@ -180,15 +180,24 @@ impl<'a> Run<'a, '_> {
     }
 
     fn actions(&mut self, rule: &'a Rule, data: Bytes) {
-        for action in &rule.actions {
-            let record = match action {
-                CompiledAction::Kinesis(action) => self.record(rule.index, action, &data),
-                CompiledAction::Unsupported => Err(ErrorKind::Action),
-            };
-            match record {
-                Ok(record) => self.out.records.push(record),
-                Err(kind) => self.out.error(rule.index, kind),
-            }
+        // The last action takes the data itself: most rules have one action, and a clone counts references.
+        let Some((last, others)) = rule.actions.split_last() else {
+            return;
+        };
+        for action in others {
+            self.action(rule.index, action, data.clone());
+        }
+        self.action(rule.index, last, data);
+    }
+
+    fn action(&mut self, rule: u32, action: &'a CompiledAction, data: Bytes) {
+        let record = match action {
+            CompiledAction::Kinesis(action) => self.record(rule, action, data),
+            CompiledAction::Unsupported => Err(ErrorKind::Action),
+        };
+        match record {
+            Ok(record) => self.out.records.push(record),
+            Err(kind) => self.out.error(rule, kind),
         }
     }
 
@@ -196,7 +205,7 @@ impl<'a> Run<'a, '_> {
         &mut self,
         rule: u32,
         action: &'a CompiledKinesis,
-        data: &Bytes,
+        data: Bytes,
     ) -> Result<OutputRecord, ErrorKind> {
         let stream = self.value(&action.stream, |text| StreamName::new(text).ok())?;
         let partition_key = match &action.partition_key {
@@ -216,7 +225,7 @@ impl<'a> Run<'a, '_> {
             stream,
             partition_key,
             explicit_hash_key,
-            data: data.clone(),
+            data,
         })
     }
 

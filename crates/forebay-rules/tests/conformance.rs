@@ -238,7 +238,7 @@ fn statements() {
             _ => report.check(case, check_statement(case, rules)),
         }
     }
-    report.finish(cases.len(), 452);
+    report.finish(cases.len(), 453);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 /// A JSON value. Numbers keep their text.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Json {
+pub(crate) enum Json {
     Null,
     Bool(bool),
     Number(String),
@@ -15,21 +15,21 @@ pub enum Json {
 
 impl Json {
     /// Parses a whole text.
-    pub fn parse(text: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(text).ok()?;
         let mut rest = text;
         let value = Self::value(&mut rest)?;
         rest.trim_start().is_empty().then_some(value)
     }
 
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         match self {
             Self::Text(text) => text,
             other => panic!("a string was expected, not {other:?}"),
         }
     }
 
-    pub fn number(&self) -> f64 {
+    pub(crate) fn number(&self) -> f64 {
         match self {
             Self::Number(text) => text.parse().expect("a number"),
             other => panic!("a number was expected, not {other:?}"),
@@ -101,7 +101,7 @@ impl Json {
     }
 
     /// Equality by value: numbers as decimals, or within a relative tolerance.
-    pub fn same(&self, other: &Self, tolerance: Option<f64>) -> bool {
+    pub(crate) fn same(&self, other: &Self, tolerance: Option<f64>) -> bool {
         match (self, other) {
             (Self::Number(a), Self::Number(b)) => match tolerance {
                 Some(tolerance) => {
@@ -147,7 +147,7 @@ fn decimal(text: &str) -> (bool, String, i64) {
 }
 
 /// Standard base64 with padding.
-pub fn base64_decode(text: &str) -> Vec<u8> {
+pub(crate) fn base64_decode(text: &str) -> Vec<u8> {
     const ALPHABET: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut bytes = Vec::new();
     let (mut bits, mut count) = (0_u32, 0);

@@ -180,7 +180,8 @@ impl<'a> Evaluation<'a> {
     pub fn take_payload_fault(&mut self) -> Option<PayloadFault> {
         let read = std::mem::take(&mut self.read);
         match self.payload {
-            Payload::Fault(fault) if read => Some(fault),
+            // Nothing at all is no broken JSON.
+            Payload::Fault(fault) if read && !self.context.payload.is_empty() => Some(fault),
             _ => None,
         }
     }

@@ -30,23 +30,21 @@ impl<'a> Evaluation<'a> {
         Ok(selection)
     }
 
+    /// `SELECT *` alone: the payload's own bytes. Written compactly it is parsed, and forwarded as it is when it is no
+    /// JSON, which is no fault of it.
     fn project_star(&mut self, star: SelectStar, out: &mut Vec<u8>) -> Selection {
-        match (star, self.compact_payload(star)) {
-            (SelectStar::Compact, Some(value)) => {
-                self.write_json(value, out);
+        if star == SelectStar::Verbatim {
+            return Selection::Payload;
+        }
+        let read = self.read;
+        let root = self.document().map(|document| document.root());
+        self.read = read;
+        match root {
+            Some(root) => {
+                self.write_json(Value::Payload(root), out);
                 Selection::Written
             }
-            _ => Selection::Payload,
-        }
-    }
-
-    /// The payload to be written anew; `None` when its own bytes are wanted, or it is no JSON.
-    fn compact_payload(&mut self, star: SelectStar) -> Option<Value<'a>> {
-        match star {
-            SelectStar::Verbatim => None,
-            SelectStar::Compact => self
-                .document()
-                .map(|document| Value::Payload(document.root())),
+            None => Selection::Payload,
         }
     }
 

@@ -62,29 +62,34 @@ impl<'a> Document<'a> {
     /// Parses a payload: through the tape, unless a glance at the bytes says that it might lose something; then, and
     /// where simd-json finds an error, through the exact parser, whose verdict is final.
     pub(crate) fn parse(payload: &'a [u8], buffers: &'a mut Buffers) -> Result<Self, PayloadFault> {
+        Self::parse_by(payload, buffers, super::scan::needs_exact(payload))
+    }
+
+    fn parse_by(
+        payload: &'a [u8],
+        buffers: &'a mut Buffers,
+        exact: bool,
+    ) -> Result<Self, PayloadFault> {
         let at = source::skip_space(payload, 0);
         if !matches!(payload.get(at), Some(b'{' | b'[')) {
             return Err(PayloadFault::NotJson);
         }
-        let root = Item {
-            node: 0,
-            at: offset(at),
+        let tape = if exact {
+            None
+        } else {
+            TapeTree::parse(payload, &mut buffers.tape)
         };
-        let Buffers { tape, exact } = buffers;
-        if !super::scan::needs_exact(payload)
-            && let Some(tree) = TapeTree::parse(payload, tape)
-        {
-            return Ok(Self {
-                source: payload,
-                root,
-                tree: Tree::Tape(tree),
-            });
-        }
-        let tree = ExactTree::parse(payload, exact)?;
+        let tree = match tape {
+            Some(tree) => Tree::Tape(tree),
+            None => Tree::Exact(ExactTree::parse(payload, &mut buffers.exact)?),
+        };
         Ok(Self {
             source: payload,
-            root,
-            tree: Tree::Exact(tree),
+            root: Item {
+                node: 0,
+                at: offset(at),
+            },
+            tree,
         })
     }
 
@@ -350,3 +355,6 @@ fn fingerprint(name: &str) -> u32 {
 fn offset(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests;

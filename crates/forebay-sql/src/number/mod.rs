@@ -153,7 +153,14 @@ impl Number {
     /// Appends the number's one text form.
     pub(crate) fn write(self, out: &mut Vec<u8>) {
         match self {
-            Self::Int(value) => out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes()),
+            Self::Int(value) => {
+                let mut buffer = itoa::Buffer::new();
+                let text = match i64::try_from(value) {
+                    Ok(short) => buffer.format(short),
+                    Err(_) => buffer.format(value),
+                };
+                out.extend_from_slice(text.as_bytes());
+            }
             Self::Decimal(value) => text::write_decimal(value, out),
         }
     }
