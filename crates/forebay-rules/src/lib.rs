@@ -25,6 +25,7 @@ mod action;
 mod document;
 mod evaluated;
 mod rule;
+mod rule_compiler;
 mod rule_set;
 mod settings;
 mod topic_index;

@@ -1,11 +1,9 @@
 //! A rule ready to run: its statement and its templates, checked and compiled once.
 
-use forebay_core::topic::validate_filter;
-use forebay_core::{AckMode, HashKey, PartitionKey, StreamName};
-use forebay_sql::{Diagnostic, SqlVersion, Statement, Template};
+use forebay_core::{AckMode, HashKey, OnFull, PartitionKey, StreamName};
+use forebay_sql::{Diagnostic, Statement, Template};
 
-use crate::action::{Action, KinesisAction};
-use crate::{RuleDocument, RuleLimits, RuleSettings};
+use crate::{RuleDocument, RuleSettings};
 
 /// Why a rule cannot be part of a set.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,9 +42,17 @@ pub enum RuleError {
         /// Name of the rule.
         rule: String,
         /// The policy.
-        on_full: forebay_core::OnFull,
+        on_full: OnFull,
         /// The acknowledgement.
         ack: AckMode,
+    },
+    /// A fixed explicit hash key that is none.
+    #[error("rule {rule}: explicit_hash_key: {reason}")]
+    HashKey {
+        /// Name of the rule.
+        rule: String,
+        /// What is wrong with the text.
+        reason: String,
     },
 }
 
@@ -58,15 +64,17 @@ impl RuleError {
             Self::Duplicate { .. } => "R120",
             Self::TooMany { .. } => "R121",
             Self::Drops { .. } => "R122",
+            Self::HashKey { .. } => "R123",
         }
     }
 
     /// The rule that it is about.
     pub fn rule(&self) -> Option<&str> {
         match self {
-            Self::Text { rule, .. } | Self::Duplicate { rule } | Self::Drops { rule, .. } => {
-                Some(rule)
-            }
+            Self::Text { rule, .. }
+            | Self::Duplicate { rule }
+            | Self::Drops { rule, .. }
+            | Self::HashKey { rule, .. } => Some(rule),
             Self::TooMany { .. } => None,
         }
     }
@@ -75,6 +83,14 @@ impl RuleError {
 /// Something that works as written and probably not as meant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RuleWarning {
+    /// A finding about the statement or a template.
+    #[error("{field}: {diagnostic}")]
+    Text {
+        /// The member of the document, or the setting, that holds the text.
+        field: String,
+        /// The finding.
+        diagnostic: Diagnostic,
+    },
     /// An action that Forebay does not carry out.
     #[error(
         "{field}: action {kind:?} is not supported by this version of Forebay; it is kept and fails when it runs"
@@ -113,8 +129,10 @@ pub struct Rule {
     pub(crate) document: RuleDocument,
     pub(crate) settings: RuleSettings,
     pub(crate) statement: Statement,
+    /// `None`: the hash key is that of the partition key.
+    pub(crate) hash_key: Option<Value<HashKey>>,
     pub(crate) actions: Vec<CompiledAction>,
-    warnings: Vec<RuleWarning>,
+    pub(crate) warnings: Vec<RuleWarning>,
 }
 
 impl Rule {
@@ -152,65 +170,6 @@ impl Rule {
     pub fn warnings(&self) -> &[RuleWarning] {
         &self.warnings
     }
-
-    /// Checks and compiles a rule, adding to `errors` everything that is wrong with it.
-    pub(crate) fn compile(
-        index: u32,
-        document: RuleDocument,
-        settings: RuleSettings,
-        limits: &RuleLimits,
-        errors: &mut Vec<RuleError>,
-    ) -> Option<Self> {
-        let before = errors.len();
-        if let (Some(on_full), Some(ack)) = (settings.on_full, settings.ack)
-            && on_full.drops()
-            && ack != AckMode::Accept
-        {
-            errors.push(RuleError::Drops {
-                rule: document.name.clone(),
-                on_full,
-                ack,
-            });
-        }
-        let mut compiler = Compiler {
-            rule: &document.name,
-            version: document.version,
-            errors,
-            warnings: Vec::new(),
-        };
-        let statement = compiler.texts("sql", &document.sql, Statement::compile);
-        if let Some(filter) = statement.as_ref().and_then(Statement::filter)
-            && let Err(reason) = validate_filter(filter, limits.topic)
-        {
-            let (filter, reason) = (filter.to_owned(), reason.to_string());
-            compiler
-                .warnings
-                .push(RuleWarning::NeverMatches { filter, reason });
-        }
-        let hash_key = settings.explicit_hash_key.as_deref();
-        let actions: Vec<_> = document
-            .actions
-            .iter()
-            .enumerate()
-            .map(|(at, action)| compiler.action(&format!("actions[{at}]"), action, hash_key))
-            .collect();
-        if let Some(action) = &document.error_action {
-            compiler.warnings.push(RuleWarning::ErrorAction);
-            // Its templates are checked now, so that a later version that runs it finds no surprise.
-            compiler.action("errorAction", action, None);
-        }
-        let warnings = compiler.warnings;
-        let statement = statement.filter(|_| errors.len() == before)?;
-        let actions = actions.into_iter().flatten().collect();
-        Some(Self {
-            index,
-            document,
-            settings,
-            statement,
-            actions,
-            warnings,
-        })
-    }
 }
 
 /// An action with its templates compiled.
@@ -225,7 +184,6 @@ pub(crate) struct CompiledKinesis {
     pub(crate) stream: Value<StreamName>,
     /// `None`: a random UUID per record.
     pub(crate) partition_key: Option<Value<PartitionKey>>,
-    pub(crate) hash_key: Option<Value<HashKey>>,
 }
 
 /// A field of an action: known when the rule is made, or written anew for each message.
@@ -235,106 +193,4 @@ pub(crate) enum Value<T> {
     /// A fixed text that is no `T`.
     Unusable,
     Template(Template),
-}
-
-struct Compiler<'a> {
-    rule: &'a str,
-    version: SqlVersion,
-    errors: &'a mut Vec<RuleError>,
-    warnings: Vec<RuleWarning>,
-}
-
-impl Compiler<'_> {
-    fn texts<T>(
-        &mut self,
-        field: &str,
-        text: &str,
-        compile: impl FnOnce(&str, SqlVersion) -> Result<T, Vec<Diagnostic>>,
-    ) -> Option<T> {
-        match compile(text, self.version) {
-            Ok(compiled) => Some(compiled),
-            Err(diagnostics) => {
-                self.errors
-                    .extend(diagnostics.into_iter().map(|diagnostic| RuleError::Text {
-                        rule: self.rule.to_owned(),
-                        field: field.to_owned(),
-                        text: text.to_owned(),
-                        diagnostic,
-                    }));
-                None
-            }
-        }
-    }
-
-    fn value<T, E: std::fmt::Display>(
-        &mut self,
-        field: &str,
-        text: &str,
-        parse: impl FnOnce(&str) -> Result<T, E>,
-    ) -> Option<Value<T>> {
-        let template = self.texts(field, text, Template::compile)?;
-        let Some(literal) = template.literal() else {
-            return Some(Value::Template(template));
-        };
-        Some(match parse(literal) {
-            Ok(value) => Value::Fixed(value),
-            Err(reason) => {
-                let (field, reason) = (field.to_owned(), reason.to_string());
-                self.warnings
-                    .push(RuleWarning::AlwaysFails { field, reason });
-                Value::Unusable
-            }
-        })
-    }
-
-    fn action(
-        &mut self,
-        field: &str,
-        action: &Action,
-        hash_key: Option<&str>,
-    ) -> Option<CompiledAction> {
-        match action {
-            Action::Unsupported { kind, .. } => {
-                let (field, kind) = (field.to_owned(), kind.clone());
-                self.warnings
-                    .push(RuleWarning::UnsupportedAction { field, kind });
-                Some(CompiledAction::Unsupported)
-            }
-            Action::Kinesis(action) => self.kinesis(field, action, hash_key),
-        }
-    }
-
-    fn kinesis(
-        &mut self,
-        field: &str,
-        action: &KinesisAction,
-        hash_key: Option<&str>,
-    ) -> Option<CompiledAction> {
-        let stream = self.value(
-            &format!("{field}.kinesis.streamName"),
-            &action.stream_name,
-            StreamName::new,
-        );
-        let key_field = format!("{field}.kinesis.partitionKey");
-        let key = action
-            .partition_key
-            .as_deref()
-            .map(|text| self.value(&key_field, text, PartitionKey::new));
-        let hash =
-            hash_key.map(|text| self.value("explicit_hash_key", text, str::parse::<HashKey>));
-        Some(CompiledAction::Kinesis(Box::new(CompiledKinesis {
-            stream: stream?,
-            partition_key: flip(key)?,
-            hash_key: flip(hash)?,
-        })))
-    }
-}
-
-/// `None` when there is a text that did not compile.
-fn flip<T>(compiled: Option<Option<T>>) -> Option<Option<T>> {
-    match compiled {
-        Some(None) => None,
-        Some(some) => Some(some),
-        None => Some(None),
-    }
 }

@@ -9,6 +9,7 @@ use forebay_sql::{Context, EvalError, Evaluation, PayloadFault, Selection};
 
 use crate::evaluated::{ErrorKind, Evaluated, OutputRecord, RuleOutcome, Scratch};
 use crate::rule::{CompiledAction, CompiledKinesis, Rule, RuleError, Value};
+use crate::rule_compiler;
 use crate::topic_index::TopicIndex;
 use crate::{RuleDocument, RuleLimits, RuleSettings};
 
@@ -50,7 +51,7 @@ impl RuleSet {
                     rule: document.name.clone(),
                 });
             }
-            set.rules.extend(Rule::compile(
+            set.rules.extend(rule_compiler::compile(
                 index,
                 document,
                 settings,
@@ -185,25 +186,25 @@ impl<'a> Run<'a, '_> {
             return;
         };
         for action in others {
-            self.action(rule.index, action, data.clone());
+            self.action(rule, action, data.clone());
         }
-        self.action(rule.index, last, data);
+        self.action(rule, last, data);
     }
 
-    fn action(&mut self, rule: u32, action: &'a CompiledAction, data: Bytes) {
+    fn action(&mut self, rule: &'a Rule, action: &'a CompiledAction, data: Bytes) {
         let record = match action {
             CompiledAction::Kinesis(action) => self.record(rule, action, data),
             CompiledAction::Unsupported => Err(ErrorKind::Action),
         };
         match record {
             Ok(record) => self.out.records.push(record),
-            Err(kind) => self.out.error(rule, kind),
+            Err(kind) => self.out.error(rule.index, kind),
         }
     }
 
     fn record(
         &mut self,
-        rule: u32,
+        rule: &'a Rule,
         action: &'a CompiledKinesis,
         data: Bytes,
     ) -> Result<OutputRecord, ErrorKind> {
@@ -212,7 +213,7 @@ impl<'a> Run<'a, '_> {
             Some(key) => self.value(key, |text| PartitionKey::new(text).ok())?,
             None => PartitionKey::from_uuid_bits(self.entropy.uuid_bits()),
         };
-        let explicit_hash_key = match &action.hash_key {
+        let explicit_hash_key = match &rule.hash_key {
             Some(key) => Some(self.value(key, |text| text.parse().ok())?),
             None => None,
         };
@@ -221,7 +222,7 @@ impl<'a> Run<'a, '_> {
             .checked_sub(data.len())
             .ok_or(ErrorKind::Limit)?;
         Ok(OutputRecord {
-            rule,
+            rule: rule.index,
             stream,
             partition_key,
             explicit_hash_key,
