@@ -27,7 +27,9 @@ impl AcceptRate {
     pub(crate) fn take(&self, now: Time) -> Result<(), Duration> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (tokens, since) = *state;
-        let tokens = self.burst.min(tokens + now.since(since).as_secs_f64() * self.per_second);
+        let tokens = self
+            .burst
+            .min(tokens + now.since(since).as_secs_f64() * self.per_second);
         if tokens < 1.0 {
             *state = (tokens, now);
             return Err(Duration::from_secs_f64((1.0 - tokens) / self.per_second));

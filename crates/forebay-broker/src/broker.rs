@@ -110,10 +110,12 @@ impl Broker {
         let mut sockets: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
         for (index, listener) in config.listeners.into_iter().enumerate() {
             let (address, opened) =
-                bind(listener.bind, listener.backlog, workers).map_err(|source| StartError::Bind {
-                    listener: listener.name.clone(),
-                    address: listener.bind,
-                    source,
+                bind(listener.bind, listener.backlog, workers).map_err(|source| {
+                    StartError::Bind {
+                        listener: listener.name.clone(),
+                        address: listener.bind,
+                        source,
+                    }
                 })?;
             log_open(&listener, address);
             let listener = Arc::new(Listener::new(index, listener, address, now));
@@ -188,7 +190,11 @@ fn check(config: &BrokerConfig, workers: usize) -> Result<(), StartError> {
 }
 
 fn log_open(listener: &ListenerConfig, address: SocketAddr) {
-    let versions: Vec<&str> = listener.versions.iter().map(|version| version.as_str()).collect();
+    let versions: Vec<&str> = listener
+        .versions
+        .iter()
+        .map(|version| version.as_str())
+        .collect();
     info!(
         listener = %listener.name,
         %address,
@@ -200,7 +206,11 @@ fn log_open(listener: &ListenerConfig, address: SocketAddr) {
 impl RunningBroker {
     /// Where each listener really listens, in the order of the configuration.
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
-        self.shared.listeners.iter().map(|listener| listener.address).collect()
+        self.shared
+            .listeners
+            .iter()
+            .map(|listener| listener.address)
+            .collect()
     }
 
     /// A handle that only looks, for the admin server.
@@ -230,7 +240,9 @@ impl RunningBroker {
             worker.lock().publish_load();
         }
         let loads = self.shared.loads.iter();
-        loads.map(|load| load.inflight_in.load(Ordering::Relaxed)).sum()
+        loads
+            .map(|load| load.inflight_in.load(Ordering::Relaxed))
+            .sum()
     }
 
     /// Last step: tells every client that the server shuts down, and closes.
@@ -274,11 +286,22 @@ impl BrokerObserver {
         let shared = &self.shared;
         let (retained_messages, retained_bytes) = shared.retained.size();
         let sum = |field: LoadField| -> usize {
-            shared.loads.iter().map(|load| field(load).load(Ordering::Relaxed)).sum()
+            shared
+                .loads
+                .iter()
+                .map(|load| field(load).load(Ordering::Relaxed))
+                .sum()
         };
-        let ticks = shared.loads.iter().map(|load| load.ticked.load(Ordering::Relaxed));
+        let ticks = shared
+            .loads
+            .iter()
+            .map(|load| load.ticked.load(Ordering::Relaxed));
         BrokerStatus {
-            listeners: shared.listeners.iter().map(|listener| listener_status(listener)).collect(),
+            listeners: shared
+                .listeners
+                .iter()
+                .map(|listener| listener_status(listener))
+                .collect(),
             accepting: !shared.draining.load(Ordering::Relaxed),
             connections: shared.connections.load(Ordering::Relaxed),
             connections_stalled: shared.stalled.load(Ordering::Relaxed),
@@ -315,7 +338,10 @@ fn register_gauges(shared: &Arc<Shared>) {
         .iter()
         .flat_map(|listener| {
             [Version::V311, Version::V5].map(|version| {
-                let labels = [("listener", listener.config.name.as_str()), ("protocol", version.as_str())];
+                let labels = [
+                    ("listener", listener.config.name.as_str()),
+                    ("protocol", version.as_str()),
+                ];
                 let gauge = registry.gauge("forebay_connections", "Connected clients.", &labels);
                 (Arc::clone(listener), version, gauge)
             })
@@ -326,15 +352,29 @@ fn register_gauges(shared: &Arc<Shared>) {
     };
     let inflight = "Messages with QoS 1 and 2 that are not acknowledged.";
     let worker_sums: Vec<(LoadField, Gauge)> = vec![
-        (|load| &load.inflight_in, directed("forebay_inflight_messages", inflight, "in")),
-        (|load| &load.inflight_out, directed("forebay_inflight_messages", inflight, "out")),
+        (
+            |load| &load.inflight_in,
+            directed("forebay_inflight_messages", inflight, "in"),
+        ),
+        (
+            |load| &load.inflight_out,
+            directed("forebay_inflight_messages", inflight, "out"),
+        ),
         (
             |load| &load.queued_messages,
-            directed("forebay_queued_messages", "Messages that wait in sessions.", "out"),
+            directed(
+                "forebay_queued_messages",
+                "Messages that wait in sessions.",
+                "out",
+            ),
         ),
         (
             |load| &load.queued_bytes,
-            directed("forebay_queued_bytes", "Bytes that wait in sessions.", "out"),
+            directed(
+                "forebay_queued_bytes",
+                "Bytes that wait in sessions.",
+                "out",
+            ),
         ),
     ];
     let stalled = gauge(
@@ -345,7 +385,10 @@ fn register_gauges(shared: &Arc<Shared>) {
     let subscriptions = gauge("forebay_subscriptions", "Subscriptions.");
     let messages = gauge("forebay_retained_messages", "Retained messages.");
     let bytes = gauge("forebay_retained_bytes", "Bytes of retained messages.");
-    let partial = gauge("forebay_partial_packet_bytes", "Bytes taken for incomplete packets.");
+    let partial = gauge(
+        "forebay_partial_packet_bytes",
+        "Bytes taken for incomplete packets.",
+    );
     // The registry may outlive the broker and must not keep it alive.
     let weak: Weak<Shared> = Arc::downgrade(shared);
     registry.on_scrape(move || {
@@ -356,7 +399,11 @@ fn register_gauges(shared: &Arc<Shared>) {
             gauge.set(listener.clients(*version).load(Ordering::Relaxed) as f64);
         }
         for (field, gauge) in &worker_sums {
-            let sum: usize = shared.loads.iter().map(|load| field(load).load(Ordering::Relaxed)).sum();
+            let sum: usize = shared
+                .loads
+                .iter()
+                .map(|load| field(load).load(Ordering::Relaxed))
+                .sum();
             gauge.set(sum as f64);
         }
         stalled.set(shared.stalled.load(Ordering::Relaxed) as f64);

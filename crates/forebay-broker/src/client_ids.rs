@@ -70,7 +70,9 @@ impl ClientIds {
     fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {
         // The upper bits: the lower ones choose the place in the shard's own maps.
         let index = (hash >> 32) as usize % SHARDS;
-        self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
+        self.shards[index]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks for `client_id`.
@@ -174,7 +176,10 @@ mod tests {
         assert_eq!(ids.claim("c", key(1), Time::ZERO), Claim::Granted);
         let waiting = |owner, earlier| Claim::Waiting { owner, earlier };
         assert_eq!(ids.claim("c", key(2), Time::ZERO), waiting(key(1), None));
-        assert_eq!(ids.claim("c", key(3), Time::ZERO), waiting(key(1), Some(key(2))));
+        assert_eq!(
+            ids.claim("c", key(3), Time::ZERO),
+            waiting(key(1), Some(key(2)))
+        );
         assert_eq!(ids.release("c", key(2)), None);
         assert_eq!(ids.release("c", key(1)), Some(key(3)));
         assert_eq!(ids.release("c", key(1)), None);

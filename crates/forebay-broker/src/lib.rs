@@ -34,7 +34,9 @@ mod task;
 mod wire;
 mod worker;
 
-pub use broker::{Broker, BrokerObserver, BrokerParts, BrokerStatus, ListenerStatus, RunningBroker};
+pub use broker::{
+    Broker, BrokerObserver, BrokerParts, BrokerStatus, ListenerStatus, RunningBroker,
+};
 pub use config::{
     BrokerConfig, BrokerLimits, ListenerConfig, ListenerLimits, MqttSettings, OnQueueFull,
     RuntimeFlavour,

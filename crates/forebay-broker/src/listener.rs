@@ -52,7 +52,11 @@ pub(crate) fn bind(
 }
 
 fn socket(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
@@ -115,7 +119,9 @@ fn open(
             listener.leave(shared, peer.ip());
             let mut worker = worker.lock();
             worker.tally.limit(Limit::Connections);
-            worker.tally.connect(listener.index, None, Some(Cause::Quota));
+            worker
+                .tally
+                .connect(listener.index, None, Some(Cause::Quota));
             return;
         }
     };
@@ -142,10 +148,9 @@ fn open(
 
 /// Counts an error of accept, and waits where the next call would only fail again.
 async fn pause(error: &io::Error, shared: &Shared) {
-    let errno = error.raw_os_error().map_or_else(
-        || "other".to_owned(),
-        |code| code.to_string(),
-    );
+    let errno = error
+        .raw_os_error()
+        .map_or_else(|| "other".to_owned(), |code| code.to_string());
     shared
         .registry
         .counter(

@@ -32,7 +32,10 @@ impl LogLimit {
     pub(crate) fn allow(&mut self, now: Time) -> Option<u64> {
         let refill = now.since(self.since).as_millis() / EVERY.as_millis();
         if refill > 0 {
-            self.left = BURST.min(self.left.saturating_add(u32::try_from(refill).unwrap_or(BURST)));
+            self.left = BURST.min(
+                self.left
+                    .saturating_add(u32::try_from(refill).unwrap_or(BURST)),
+            );
             self.since = now;
         }
         if self.left == 0 {
@@ -51,7 +54,9 @@ mod tests {
     #[test]
     fn a_flood_becomes_a_trickle_that_counts_what_it_hides() {
         let mut limit = LogLimit::default();
-        let allowed = (0..100).filter(|_| limit.allow(Time::ZERO).is_some()).count();
+        let allowed = (0..100)
+            .filter(|_| limit.allow(Time::ZERO).is_some())
+            .count();
         assert_eq!(allowed, 20);
         assert_eq!(limit.allow(Time::from_millis(600)), Some(80));
         assert_eq!(limit.allow(Time::from_millis(600)), None);

@@ -163,22 +163,27 @@ impl Tally {
     /// Registers everything, so that each series exists before it is counted.
     pub(crate) fn new(registry: &Registry, listeners: &[String]) -> Self {
         let mut sums = Vec::new();
-        let mut family = |name: &'static str,
-                          help: &'static str,
-                          labels: &mut dyn Iterator<Item = Vec<(&'static str, &str)>>| {
-            let start = sums.len();
-            for labels in labels {
-                sums.push(Sum {
-                    pending: 0,
-                    counter: registry.counter(name, help, &labels),
-                });
-            }
-            start
-        };
+        let mut family =
+            |name: &'static str,
+             help: &'static str,
+             labels: &mut dyn Iterator<Item = Vec<(&'static str, &str)>>| {
+                let start = sums.len();
+                for labels in labels {
+                    sums.push(Sum {
+                        pending: 0,
+                        counter: registry.counter(name, help, &labels),
+                    });
+                }
+                start
+            };
         let one = |key: &'static str, values: &'static [&'static str]| {
             values.iter().map(move |value| vec![(key, *value)])
         };
-        let listener = || listeners.iter().map(|name| vec![("listener", name.as_str())]);
+        let listener = || {
+            listeners
+                .iter()
+                .map(|name| vec![("listener", name.as_str())])
+        };
         let by_qos = || {
             PROTOCOLS[..2].iter().flat_map(|protocol| {
                 ["0", "1", "2"].map(|qos| vec![("protocol", *protocol), ("qos", qos)])
@@ -388,7 +393,11 @@ fn connects(registry: &Registry, listeners: &[String]) -> Vec<Counter> {
                 counters.push(registry.counter(
                     "forebay_connects_total",
                     "Connections accepted or refused, by result.",
-                    &[("listener", listener), ("protocol", protocol), ("result", result)],
+                    &[
+                        ("listener", listener),
+                        ("protocol", protocol),
+                        ("result", result),
+                    ],
                 ));
             }
         }

@@ -286,17 +286,37 @@ mod tests {
         let cases = [
             (Cause::Malformed, None, Some(Code::MalformedPacket)),
             (Cause::ProtocolError, None, Some(Code::ProtocolError)),
-            (Cause::UnsupportedLevel, Some(Code::RefusedProtocolVersion), None),
-            (Cause::UnsupportedLevelV5, None, Some(Code::UnsupportedProtocolVersion)),
+            (
+                Cause::UnsupportedLevel,
+                Some(Code::RefusedProtocolVersion),
+                None,
+            ),
+            (
+                Cause::UnsupportedLevelV5,
+                None,
+                Some(Code::UnsupportedProtocolVersion),
+            ),
             (
                 Cause::ClientId,
                 Some(Code::ClientIdentifierNotValid),
                 Some(Code::ClientIdentifierNotValid),
             ),
-            (Cause::NotAuthorised, Some(Code::NotAuthorized), Some(Code::NotAuthorized)),
-            (Cause::Draining, Some(Code::ServiceUnavailable), Some(Code::ServerUnavailable)),
+            (
+                Cause::NotAuthorised,
+                Some(Code::NotAuthorized),
+                Some(Code::NotAuthorized),
+            ),
+            (
+                Cause::Draining,
+                Some(Code::ServiceUnavailable),
+                Some(Code::ServerUnavailable),
+            ),
             (Cause::AuthMethod, None, Some(Code::BadAuthenticationMethod)),
-            (Cause::Quota, Some(Code::ServiceUnavailable), Some(Code::QuotaExceeded)),
+            (
+                Cause::Quota,
+                Some(Code::ServiceUnavailable),
+                Some(Code::QuotaExceeded),
+            ),
             (
                 Cause::ConnectRate,
                 Some(Code::ServiceUnavailable),

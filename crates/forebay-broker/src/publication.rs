@@ -86,7 +86,8 @@ impl Publication {
     pub(crate) fn properties_for_delivery(&self, now: Time) -> Option<PublishProperties> {
         let mut properties = PublishProperties::clone(self.properties.as_deref()?);
         if properties.message_expiry_interval.is_some() {
-            let left = self.expires.since(now).as_secs().max(1);
+            // Rounded up: a message that waited less than a second keeps its interval.
+            let left = self.expires.since(now).as_millis().div_ceil(1000);
             properties.message_expiry_interval = Some(u32::try_from(left).unwrap_or(u32::MAX));
         }
         Some(properties)

@@ -53,8 +53,16 @@ mod tests {
             ("$aws/rules/r", false, PublishRight::BasicIngest),
             ("$aws/rules/r/a/b", false, PublishRight::BasicIngest),
             ("$aws/rules/r", true, PublishRight::NotAuthorised),
-            ("$aws/things/x/shadow/update", false, PublishRight::NotAuthorised),
-            ("$aws/events/presence/connected/c", false, PublishRight::NotAuthorised),
+            (
+                "$aws/things/x/shadow/update",
+                false,
+                PublishRight::NotAuthorised,
+            ),
+            (
+                "$aws/events/presence/connected/c",
+                false,
+                PublishRight::NotAuthorised,
+            ),
             ("$SYS/broker", false, PublishRight::NotAuthorised),
             ("$share/g/a", false, PublishRight::Invalid),
             ("$other", false, PublishRight::Invalid),

@@ -74,7 +74,10 @@ impl Retained {
         now: Time,
     ) -> Result<(), RetainedFull> {
         let mut store = self.lock();
-        let old = store.messages.get(&*publication.topic).map_or(0, |old| old.bytes());
+        let old = store
+            .messages
+            .get(&*publication.topic)
+            .map_or(0, |old| old.bytes());
         if publication.payload.is_empty() {
             store.messages.remove(&*publication.topic);
             store.bytes -= old;
@@ -85,7 +88,10 @@ impl Retained {
             store.sweep(now);
         }
         // Sweeping may have removed the old message of this very topic.
-        let old = store.messages.get(&*publication.topic).map_or(0, |old| old.bytes());
+        let old = store
+            .messages
+            .get(&*publication.topic)
+            .map_or(0, |old| old.bytes());
         if !self.has_room(&store, old, new) {
             return Err(RetainedFull);
         }
@@ -221,17 +227,24 @@ mod tests {
         let mut scan = RetainedScan::new(filter);
         let mut found = Vec::new();
         while !retained.page(&mut scan, now, &mut found) {}
-        found.iter().map(|message| message.topic.to_string()).collect()
+        found
+            .iter()
+            .map(|message| message.topic.to_string())
+            .collect()
     }
 
     #[test]
     fn filters_find_their_topics_over_several_pages() {
         let retained = Retained::new(10_000, 1 << 30);
         for index in 0..1_500 {
-            retained.store(&message(&format!("d/{index:04}/s"), "x", None), Time::ZERO).unwrap();
+            retained
+                .store(&message(&format!("d/{index:04}/s"), "x", None), Time::ZERO)
+                .unwrap();
         }
         for topic in ["a", "a/b", "ab", "$SYS/x"] {
-            retained.store(&message(topic, "x", None), Time::ZERO).unwrap();
+            retained
+                .store(&message(topic, "x", None), Time::ZERO)
+                .unwrap();
         }
         assert_eq!(all(&retained, "d/+/s", Time::ZERO).len(), 1_500);
         assert_eq!(all(&retained, "#", Time::ZERO).len(), 1_503);
@@ -245,10 +258,19 @@ mod tests {
     #[test]
     fn bounds_hold_and_expired_messages_make_room() {
         let retained = Retained::new(2, 1 << 20);
-        retained.store(&message("a", "x", Some(5)), Time::ZERO).unwrap();
-        retained.store(&message("b", "x", None), Time::ZERO).unwrap();
-        assert_eq!(retained.store(&message("c", "x", None), Time::ZERO), Err(RetainedFull));
-        retained.store(&message("b", "longer", None), Time::ZERO).unwrap();
+        retained
+            .store(&message("a", "x", Some(5)), Time::ZERO)
+            .unwrap();
+        retained
+            .store(&message("b", "x", None), Time::ZERO)
+            .unwrap();
+        assert_eq!(
+            retained.store(&message("c", "x", None), Time::ZERO),
+            Err(RetainedFull)
+        );
+        retained
+            .store(&message("b", "longer", None), Time::ZERO)
+            .unwrap();
         let later = Time::ZERO + Duration::from_secs(6);
         assert_eq!(all(&retained, "#", Time::ZERO), ["a", "b"]);
         retained.store(&message("c", "x", None), later).unwrap();
@@ -257,6 +279,9 @@ mod tests {
         retained.store(&message("c", "", None), later).unwrap();
         assert_eq!(retained.size(), (0, 0));
         let small = Retained::new(10, 150);
-        assert_eq!(small.store(&message("a", &"x".repeat(500), None), later), Err(RetainedFull));
+        assert_eq!(
+            small.store(&message("a", &"x".repeat(500), None), later),
+            Err(RetainedFull)
+        );
     }
 }

@@ -46,8 +46,13 @@ pub(crate) fn start(
             .into_iter()
             .enumerate()
             .map(|(index, parts)| {
-                let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
-                thread(format!("ingest-{index}"), move || runtime.block_on(run(parts)))
+                let runtime = Builder::new_current_thread()
+                    .enable_io()
+                    .enable_time()
+                    .build()?;
+                thread(format!("ingest-{index}"), move || {
+                    runtime.block_on(run(parts))
+                })
             })
             .collect(),
         RuntimeFlavour::Shared => {
@@ -58,7 +63,10 @@ pub(crate) fn start(
                 .enable_time()
                 .build()?;
             let all = thread("ingest-main".to_owned(), move || {
-                let tasks: Vec<_> = workers.into_iter().map(|parts| runtime.spawn(run(parts))).collect();
+                let tasks: Vec<_> = workers
+                    .into_iter()
+                    .map(|parts| runtime.spawn(run(parts)))
+                    .collect();
                 runtime.block_on(async {
                     for task in tasks {
                         if let Err(failure) = task.await {

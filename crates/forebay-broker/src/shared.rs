@@ -148,7 +148,12 @@ pub(crate) enum Admittance {
 }
 
 impl Listener {
-    pub(crate) fn new(index: usize, config: ListenerConfig, address: SocketAddr, now: Time) -> Self {
+    pub(crate) fn new(
+        index: usize,
+        config: ListenerConfig,
+        address: SocketAddr,
+        now: Time,
+    ) -> Self {
         let rate = AcceptRate::new(
             config.limits.connects_per_second,
             config.limits.connects_burst,
@@ -180,8 +185,14 @@ impl Listener {
         let over = |count: usize, max: usize| count.saturating_sub(max);
         let limits = &self.config.limits;
         let above = over(all, shared.limits.connections)
-            .max(over(here, self.config.max_connections.unwrap_or(usize::MAX)))
-            .max(over(same, limits.connections_per_address.unwrap_or(usize::MAX)));
+            .max(over(
+                here,
+                self.config.max_connections.unwrap_or(usize::MAX),
+            ))
+            .max(over(
+                same,
+                limits.connections_per_address.unwrap_or(usize::MAX),
+            ));
         match above {
             0 => Admittance::Welcome,
             1..=REFUSED_MAX => Admittance::Refuse,
@@ -193,7 +204,10 @@ impl Listener {
         if self.config.limits.connections_per_address.is_none() {
             return 0;
         }
-        let mut addresses = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut addresses = self
+            .by_address
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let count = addresses.entry(peer).or_default();
         *count += 1;
         *count
@@ -206,7 +220,10 @@ impl Listener {
         if self.config.limits.connections_per_address.is_none() {
             return;
         }
-        let mut addresses = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut addresses = self
+            .by_address
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = addresses.get_mut(&peer) {
             *count -= 1;
             if *count == 0 {

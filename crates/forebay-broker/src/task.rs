@@ -30,6 +30,8 @@ const SHARED_BUFFER_BYTES: usize = 64 * 1024;
 const READS_PER_TURN: usize = 4;
 /// Output buffers up to this capacity stay with the connection.
 const KEPT_OUTPUT_BYTES: usize = 2 * 1024;
+/// Bytes that are read and thrown away after the end of a connection. A client that goes on sending is cut off.
+const LINGER_BYTES: usize = 1024 * 1024;
 /// The farthest that a timer is set; it is set again then.
 const TIMER_MAX: Duration = Duration::from_secs(3600);
 
@@ -44,6 +46,8 @@ struct Task {
     shared: Arc<Shared>,
     received: u64,
     sent: u64,
+    /// Bytes that came after the end.
+    discarded: usize,
     /// When the timer fires.
     armed: Time,
     /// The sending side is shut.
@@ -66,6 +70,7 @@ pub(crate) async fn serve(
         shared,
         received: 0,
         sent: 0,
+        discarded: 0,
         armed: Time::ZERO,
         shut: false,
         probing: false,
@@ -88,9 +93,11 @@ impl Task {
             }
             self.connection.events(&mut worker, at);
         }
-        self.read(cx, at);
-        self.write(cx, at);
-        if self.connection.is_closed() {
+        if !self.connection.is_closed() {
+            self.read(cx, at);
+            self.write(cx, at);
+        }
+        if self.connection.is_closed() || self.discarded > LINGER_BYTES {
             return Poll::Ready(());
         }
         self.set_timer(cx, timer, at.now);
@@ -188,6 +195,7 @@ impl Task {
 
     fn interpret(&mut self, input: &mut BytesMut, at: Moment) {
         if self.connection.is_closing() {
+            self.discarded += input.len();
             input.clear();
             return;
         }

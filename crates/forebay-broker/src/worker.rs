@@ -126,8 +126,17 @@ impl WorkerHandle {
 }
 
 impl Worker {
-    pub(crate) fn new(id: u16, shared: Arc<Shared>, intake: Intake, entropy: SeededEntropy) -> Self {
-        let names: Vec<String> = shared.listeners.iter().map(|l| l.config.name.clone()).collect();
+    pub(crate) fn new(
+        id: u16,
+        shared: Arc<Shared>,
+        intake: Intake,
+        entropy: SeededEntropy,
+    ) -> Self {
+        let names: Vec<String> = shared
+            .listeners
+            .iter()
+            .map(|l| l.config.name.clone())
+            .collect();
         Self {
             id,
             mailbox: Arc::clone(&shared.mailboxes[usize::from(id)]),
@@ -477,4 +486,5 @@ impl Worker {
         load.inflight_out.store(inflight_out, Ordering::Relaxed);
         load.queued_messages.store(messages, Ordering::Relaxed);
         load.queued_bytes.store(bytes, Ordering::Relaxed);
-    }}
+    }
+}

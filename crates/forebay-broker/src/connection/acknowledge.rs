@@ -14,9 +14,8 @@ use forebay_core::Time;
 impl Connection {
     /// Writes the answers of all publishes that are ready, in the order in which the publishes came.
     pub(super) fn release_answers(&mut self, worker: &mut Worker, now: Time) {
-        while let Some((reply, failed)) = worker
-            .slot(self.key)
-            .and_then(|slot| slot.ring.pop_ready())
+        while let Some((reply, failed)) =
+            worker.slot(self.key).and_then(|slot| slot.ring.pop_ready())
         {
             self.answer(worker, &reply, failed, now);
         }
@@ -109,7 +108,11 @@ impl Connection {
                 .session
                 .as_ref()
                 .is_none_or(|session| session.inflight.is_oldest(pkid, stage));
-        if in_order { Ok(()) } else { Err(Cause::ProtocolError) }
+        if in_order {
+            Ok(())
+        } else {
+            Err(Cause::ProtocolError)
+        }
     }
 }
 

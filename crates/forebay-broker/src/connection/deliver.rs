@@ -82,11 +82,13 @@ impl Connection {
             };
             let complete = self.shared.retained.page(scan, now, &mut page);
             let granted = *granted;
-            session.retained.extend(page.drain(..).map(|publication| Queued {
-                qos: publication.qos.min(granted),
-                retain: true,
-                publication,
-            }));
+            session
+                .retained
+                .extend(page.drain(..).map(|publication| Queued {
+                    qos: publication.qos.min(granted),
+                    retain: true,
+                    publication,
+                }));
             if complete {
                 session.scans.pop_front();
             }
@@ -116,8 +118,8 @@ impl Connection {
             Version::V311 => None,
             Version::V5 => publication.properties_for_delivery(now),
         };
-        let written =
-            Encoder::new(self.version).write(Packet::Publish(publish, properties), &mut self.output);
+        let written = Encoder::new(self.version)
+            .write(Packet::Publish(publish, properties), &mut self.output);
         let bytes = self.output.len() - start;
         if written.is_err() || bytes > session.packet_bytes_max {
             // It is as if it had never been meant for this client (MQTT 5.0, 3.1.2.11.4).

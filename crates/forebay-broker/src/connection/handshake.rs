@@ -36,7 +36,11 @@ impl Connection {
             request.client_id = assigned_id(&mut worker.entropy);
             self.id_is_assigned = true;
         }
-        match self.shared.client_ids.claim(&request.client_id, self.key, at.now) {
+        match self
+            .shared
+            .client_ids
+            .claim(&request.client_id, self.key, at.now)
+        {
             Claim::Granted => {
                 self.connect = Some(Box::new(request));
                 self.accept(worker, at);
@@ -89,7 +93,10 @@ impl Connection {
                 return Err(Cause::ClientId);
             }
         }
-        request.will.as_deref().map_or(Ok(()), |will| self.check_will(will))
+        request
+            .will
+            .as_deref()
+            .map_or(Ok(()), |will| self.check_will(will))
     }
 
     fn check_will(&self, will: &Will) -> Result<(), Cause> {
@@ -135,7 +142,10 @@ impl Connection {
         };
         slot.client_id = Some(Arc::clone(&client_id));
         self.log_start(worker, &client_id, &request, at.now);
-        let window = request.receive_maximum.min(self.shared.limits.inflight_to_client).max(1);
+        let window = request
+            .receive_maximum
+            .min(self.shared.limits.inflight_to_client)
+            .max(1);
         self.session = Some(Box::new(Session {
             client_id,
             silence_max,
@@ -151,8 +161,12 @@ impl Connection {
         }));
         self.phase = Phase::Open;
         self.last_packet = at.now;
-        self.listener.clients(self.version).fetch_add(1, Ordering::Relaxed);
-        worker.tally.connect(self.listener.index, Some(self.version), None);
+        self.listener
+            .clients(self.version)
+            .fetch_add(1, Ordering::Relaxed);
+        worker
+            .tally
+            .connect(self.listener.index, Some(self.version), None);
         worker.tally.connect_took(self.opened, at.now);
         let ack = ConnAck {
             // Sessions end with their connection, so there is never one to resume.
@@ -175,20 +189,13 @@ impl Connection {
             None
         };
         self.wants_probes = effective.is_none();
-        let seconds = effective.map(|effective| {
-            u16::try_from(effective.as_secs().max(1)).unwrap_or(u16::MAX)
-        });
+        let seconds = effective
+            .map(|effective| u16::try_from(effective.as_secs().max(1)).unwrap_or(u16::MAX));
         let announced = seconds.filter(|seconds| *seconds != request.keep_alive);
         (effective.map(|effective| effective * 3 / 2), announced)
     }
 
-    fn log_start(
-        &self,
-        worker: &mut Worker,
-        client_id: &str,
-        request: &ConnectRequest,
-        now: Time,
-    ) {
+    fn log_start(&self, worker: &mut Worker, client_id: &str, request: &ConnectRequest, now: Time) {
         if let Some(suppressed) = worker.logs.connected.allow(now) {
             info!(
                 client_id,
@@ -224,7 +231,9 @@ impl Connection {
         if let Some(request) = self.connect.take() {
             self.release_client_id(&request.client_id);
         }
-        worker.tally.connect(self.listener.index, version, Some(cause));
+        worker
+            .tally
+            .connect(self.listener.index, version, Some(cause));
         worker.tally.protocol_error(cause);
         worker.close(self.key);
         if let Some(suppressed) = worker.logs.refused.allow(at.now) {

@@ -305,12 +305,7 @@ impl Connection {
         }
     }
 
-    fn interpret(
-        &mut self,
-        worker: &mut Worker,
-        packet: Inbound,
-        at: Moment,
-    ) -> Result<(), Cause> {
+    fn interpret(&mut self, worker: &mut Worker, packet: Inbound, at: Moment) -> Result<(), Cause> {
         match packet {
             Inbound::Publish(publish) => self.publish(worker, &publish, at),
             Inbound::PubAck(id) => self.puback(id),
@@ -428,7 +423,9 @@ impl Connection {
             self.shared.subscriptions.unsubscribe(self.key, filters);
         }
         worker.close(self.key);
-        self.listener.clients(self.version).fetch_sub(1, Ordering::Relaxed);
+        self.listener
+            .clients(self.version)
+            .fetch_sub(1, Ordering::Relaxed);
         if let Some(will) = session.will.filter(|_| cause.publishes_will()) {
             self.publish_will(worker, &will, &session.client_id, at);
         }
@@ -502,3 +499,5 @@ fn packet_kind(packet: &Packet) -> u8 {
     }
 }
 
+#[cfg(test)]
+mod tests;

@@ -245,7 +245,10 @@ impl Connection {
         slot: u32,
         at: Moment,
     ) -> Admission {
-        let client_id = self.session.as_ref().map(|session| Arc::clone(&session.client_id));
+        let client_id = self
+            .session
+            .as_ref()
+            .map(|session| Arc::clone(&session.client_id));
         let message = Message {
             topic: accepted.topic,
             payload: &accepted.payload,

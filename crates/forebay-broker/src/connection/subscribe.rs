@@ -49,7 +49,9 @@ impl Connection {
             });
         }
         if !accepted.is_empty() {
-            let entries = accepted.iter().map(|(filter, options)| (filter.as_str(), *options));
+            let entries = accepted
+                .iter()
+                .map(|(filter, options)| (filter.as_str(), *options));
             self.shared.subscriptions.subscribe(self.key, entries);
         }
         let ack = SubAck {
@@ -88,7 +90,10 @@ impl Connection {
         if !may_subscribe(&filter.path) {
             return Err(SubscribeReasonCode::NotAuthorized);
         }
-        let session = self.session.as_ref().ok_or(SubscribeReasonCode::Unspecified)?;
+        let session = self
+            .session
+            .as_ref()
+            .ok_or(SubscribeReasonCode::Unspecified)?;
         let is_new = !session.subscriptions.contains_key(filter.path.as_str());
         if is_new && session.subscriptions.len() >= limits.subscriptions_per_client {
             worker.tally.limit(Limit::Subscriptions);
@@ -114,10 +119,12 @@ impl Connection {
         };
         let reasons: Vec<UnsubAckReason> = filters
             .iter()
-            .map(|filter| match session.subscriptions.remove(filter.as_str()) {
-                Some(_) => UnsubAckReason::Success,
-                None => UnsubAckReason::NoSubscriptionExisted,
-            })
+            .map(
+                |filter| match session.subscriptions.remove(filter.as_str()) {
+                    Some(_) => UnsubAckReason::Success,
+                    None => UnsubAckReason::NoSubscriptionExisted,
+                },
+            )
             .collect();
         if reasons.contains(&UnsubAckReason::Success) {
             let filters = filters.iter().map(String::as_str);

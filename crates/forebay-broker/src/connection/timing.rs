@@ -82,15 +82,14 @@ impl Connection {
 
     fn expired(&self, now: Time) -> Option<(Cause, Option<Limit>)> {
         let limits = &self.listener.config.limits;
-        let past = |since: Option<Time>, limit: Duration| since.is_some_and(|since| now >= since + limit);
+        let past =
+            |since: Option<Time>, limit: Duration| since.is_some_and(|since| now >= since + limit);
         if past(self.unwritten_since, limits.write_timeout) {
             return Some((Cause::SlowConsumer, Some(Limit::WriteTimeout)));
         }
         match self.phase {
-            Phase::Connect | Phase::Takeover => {
-                (now >= self.opened + limits.time_to_connect)
-                    .then_some((Cause::ConnectTimeout, Some(Limit::TimeToConnect)))
-            }
+            Phase::Connect | Phase::Takeover => (now >= self.opened + limits.time_to_connect)
+                .then_some((Cause::ConnectTimeout, Some(Limit::TimeToConnect))),
             Phase::Open if self.blocked_since.is_some() => {
                 let stall = self.shared.mqtt.stall_disconnect?;
                 past(self.blocked_since, stall).then_some((Cause::Stalled, None))
@@ -115,7 +114,7 @@ impl Connection {
         }
         // Messages are only added while little waits, so what goes beyond them is answers that nobody reads.
         let unsent = self.listener.config.limits.unsent_bytes;
-        self.is_closing() || self.output.len() <= unsent + self.output_publishes
+        self.phase != Phase::Open || self.output.len() <= unsent + self.output_publishes
     }
 
     /// Ends a connection whose answers nobody reads.

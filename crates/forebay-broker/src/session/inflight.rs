@@ -90,7 +90,10 @@ mod tests {
         assert_eq!((first, second), (u16::MAX, 1));
         inflight.last_id = u16::MAX - 1;
         assert_eq!(inflight.add(Stage::Acknowledge), 2);
-        assert!(inflight.is_oldest(first, Stage::Acknowledge) && !inflight.is_oldest(2, Stage::Acknowledge));
+        assert!(
+            inflight.is_oldest(first, Stage::Acknowledge)
+                && !inflight.is_oldest(2, Stage::Acknowledge)
+        );
         assert!(!inflight.finish(second, Stage::Acknowledge));
         assert!(!inflight.received(first));
         assert!(inflight.received(second));

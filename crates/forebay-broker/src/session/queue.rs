@@ -131,7 +131,14 @@ mod tests {
     fn message(name: &str, qos: QoS, payload: usize) -> Queued {
         let payload = Bytes::from(vec![0; payload]);
         Queued {
-            publication: Arc::new(Publication::new(name, &payload, qos, false, None, Time::ZERO)),
+            publication: Arc::new(Publication::new(
+                name,
+                &payload,
+                qos,
+                false,
+                None,
+                Time::ZERO,
+            )),
             qos,
             retain: false,
         }
@@ -158,16 +165,30 @@ mod tests {
     fn qos_0_gives_way_and_then_the_policy_decides() {
         use QoS::{AtLeastOnce, AtMostOnce};
         for (policy, last, kept) in [
-            (OnQueueFull::DropNewest, Pushed::Dropped { dropped: 0 }, ["b", "c", "d"]),
-            (OnQueueFull::DropOldest, Pushed::Queued { dropped: 1 }, ["c", "d", "e"]),
+            (
+                OnQueueFull::DropNewest,
+                Pushed::Dropped { dropped: 0 },
+                ["b", "c", "d"],
+            ),
+            (
+                OnQueueFull::DropOldest,
+                Pushed::Queued { dropped: 1 },
+                ["c", "d", "e"],
+            ),
             (OnQueueFull::Disconnect, Pushed::Overflow, ["b", "c", "d"]),
         ] {
             let mut queue = SessionQueue::default();
             let limits = limits(3, policy);
-            assert_eq!(queue.push(message("a", AtMostOnce, 1), limits), Pushed::Queued { dropped: 0 });
+            assert_eq!(
+                queue.push(message("a", AtMostOnce, 1), limits),
+                Pushed::Queued { dropped: 0 }
+            );
             queue.push(message("b", AtLeastOnce, 1), limits);
             queue.push(message("c", AtLeastOnce, 1), limits);
-            assert_eq!(queue.push(message("d", AtLeastOnce, 1), limits), Pushed::Queued { dropped: 1 });
+            assert_eq!(
+                queue.push(message("d", AtLeastOnce, 1), limits),
+                Pushed::Queued { dropped: 1 }
+            );
             assert_eq!(queue.push(message("e", AtLeastOnce, 1), limits), last);
             assert_eq!(names(&mut queue), kept);
         }
@@ -181,7 +202,10 @@ mod tests {
             queue.push(message(name, QoS::AtMostOnce, 1), limits);
         }
         assert_eq!(names(&mut queue), ["b", "c"]);
-        let limits = QueueLimits { bytes: 1000, ..limits };
+        let limits = QueueLimits {
+            bytes: 1000,
+            ..limits
+        };
         let large = queue.push(message("large", QoS::AtLeastOnce, 5000), limits);
         assert_eq!(large, Pushed::Queued { dropped: 0 });
         let next = queue.push(message("next", QoS::AtLeastOnce, 1), limits);

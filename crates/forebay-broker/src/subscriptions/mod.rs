@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, Cache};
-use forebay_core::QoS;
 use foldhash::quality::RandomState;
+use forebay_core::QoS;
 
 use crate::worker::ConnectionKey;
 use persistent_map::PersistentMap;
@@ -144,7 +144,11 @@ impl Subscriptions {
 }
 
 /// The subscribers of a filter, on a path that is made as needed.
-fn subscribers<'a>(mut node: &'a mut Node, hasher: &RandomState, filter: &str) -> &'a mut Subscribers {
+fn subscribers<'a>(
+    mut node: &'a mut Node,
+    hasher: &RandomState,
+    filter: &str,
+) -> &'a mut Subscribers {
     for level in filter.split('/') {
         node = match level {
             "#" => return &mut node.below,

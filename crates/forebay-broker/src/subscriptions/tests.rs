@@ -24,7 +24,10 @@ fn options(qos: QoS) -> SubscriptionOptions {
 fn found(matcher: &mut Matcher, topic: &str) -> Vec<(u32, QoS)> {
     let mut targets = Vec::new();
     matcher.find(topic, None, &mut targets);
-    targets.iter().map(|target| (target.connection.index, target.qos)).collect()
+    targets
+        .iter()
+        .map(|target| (target.connection.index, target.qos))
+        .collect()
 }
 
 #[test]
@@ -40,8 +43,14 @@ fn overlapping_filters_give_one_target_with_the_highest_qos() {
     subscriptions.subscribe(key(1), filters.into_iter());
     subscriptions.subscribe(key(2), [("a/#", options(QoS::AtLeastOnce))].into_iter());
     assert_eq!(subscriptions.len(), 4);
-    assert_eq!(found(&mut matcher, "a/b"), [(1, QoS::ExactlyOnce), (2, QoS::AtLeastOnce)]);
-    assert_eq!(found(&mut matcher, "a"), [(1, QoS::AtLeastOnce), (2, QoS::AtLeastOnce)]);
+    assert_eq!(
+        found(&mut matcher, "a/b"),
+        [(1, QoS::ExactlyOnce), (2, QoS::AtLeastOnce)]
+    );
+    assert_eq!(
+        found(&mut matcher, "a"),
+        [(1, QoS::AtLeastOnce), (2, QoS::AtLeastOnce)]
+    );
     assert_eq!(found(&mut matcher, "$SYS/x"), []);
 }
 
@@ -78,7 +87,7 @@ fn random_changes_agree_with_matching_one_by_one_and_leave_nothing_behind() {
     let subscriptions = Subscriptions::default();
     let mut matcher = subscriptions.matcher();
     let mut model: BTreeMap<(u32, String), SubscriptionOptions> = BTreeMap::new();
-    let mut pick = |entropy: &mut SeededEntropy, wildcards: bool| {
+    let pick = |entropy: &mut SeededEntropy, wildcards: bool| {
         let count = 1 + entropy.below(3);
         let mut parts: Vec<&str> = Vec::new();
         for _ in 0..count {

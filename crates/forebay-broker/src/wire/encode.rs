@@ -44,14 +44,13 @@ impl Encoder {
     /// When this version cannot carry the packet.
     pub(crate) fn write(self, packet: Packet, out: &mut BytesMut) -> Result<(), EncodeError> {
         let start = out.len();
-        let written = match self.version {
-            Version::V311 => to_v4(packet).and_then(|packet| {
-                V4.write(packet, out).map_err(EncodeError::Codec)
-            }),
-            Version::V5 => to_v5(packet).and_then(|packet| {
-                V5.write(packet, out).map_err(EncodeError::Codec)
-            }),
-        };
+        let written =
+            match self.version {
+                Version::V311 => to_v4(packet)
+                    .and_then(|packet| V4.write(packet, out).map_err(EncodeError::Codec)),
+                Version::V5 => to_v5(packet)
+                    .and_then(|packet| V5.write(packet, out).map_err(EncodeError::Codec)),
+            };
         if written.is_err() {
             out.truncate(start);
         }

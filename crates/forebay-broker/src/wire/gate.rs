@@ -82,9 +82,7 @@ pub(crate) fn decode(
                 Packet::Publish(publish, properties) => (publish, properties),
                 _ => return Err(Cause::Malformed),
             };
-            Ok(Inbound::Publish(inbound_publish(
-                head, publish, properties,
-            )))
+            Ok(Inbound::Publish(inbound_publish(head, publish, properties)))
         }
         kind::PUBACK | kind::PUBREC | kind::PUBREL | kind::PUBCOMP => {
             check_acknowledgement(version, raw, frame, rules)?;

@@ -30,3 +30,5 @@ pub(crate) struct GateRules {
     pub(crate) lenient_flags: bool,
 }
 
+#[cfg(test)]
+mod tests;

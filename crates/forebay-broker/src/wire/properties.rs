@@ -78,9 +78,7 @@ const USER_PROPERTY: u8 = 0x26;
 
 /// Shape of a property and the packets from a client that may carry it (MQTT 5.0, 2.2.2.2).
 fn shape(id: u8) -> Option<(Shape, u8)> {
-    use Carrier::{
-        Acknowledgement, Connect, Disconnect, Publish, Subscribe, Unsubscribe, Will,
-    };
+    use Carrier::{Acknowledgement, Connect, Disconnect, Publish, Subscribe, Unsubscribe, Will};
     const MESSAGE: u8 = Publish.bit() | Will.bit();
     const EVERY: u8 = Connect.bit()
         | MESSAGE

@@ -1,6 +1,6 @@
 //! A broker with a real pipeline behind it, and a sink in the test's hands.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -156,7 +156,7 @@ fn start_sink(port: SinkPort, switch: Arc<SinkSwitch>) -> (JoinHandle<()>, Unpar
     let unparker = parker.unparker().clone();
     port.set_wake(Arc::new(Unpark(unparker.clone())));
     let thread = std::thread::spawn(move || {
-        let mut tables: HashMap<String, (Arc<Stream>, Arc<LaneTable>)> = HashMap::new();
+        let mut tables: BTreeMap<String, (Arc<Stream>, Arc<LaneTable>)> = BTreeMap::new();
         while !switch.stop.load(Ordering::SeqCst) {
             while let Some(event) = port.next_event() {
                 match event {
@@ -238,12 +238,17 @@ impl Bed {
 
     /// Waits until the metrics contain `line`.
     pub(crate) fn wait_metric(&self, line: &str) {
-        wait_for(&format!("metric {line}"), || self.registry.render().contains(line));
+        wait_for(&format!("metric {line}"), || {
+            self.registry.render().contains(line)
+        });
     }
 
     /// Shows that the broker serves: a message goes through it within a second, in both versions.
     pub(crate) fn assert_serving(&self) {
-        for (id, mut client) in [("serving-3", self.v3("serving-3")), ("serving-5", self.v5("serving-5"))] {
+        for (id, mut client) in [
+            ("serving-3", self.v3("serving-3")),
+            ("serving-5", self.v5("serving-5")),
+        ] {
             let v5 = id == "serving-5";
             client.subscribe(1, &format!("{id}/t"), 0, v5);
             client.publish(&format!("{id}/t"), b"x", 0, 0, v5);

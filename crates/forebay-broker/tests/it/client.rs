@@ -22,7 +22,9 @@ impl Client {
     pub(crate) fn open(address: SocketAddr) -> Self {
         let socket = TcpStream::connect(address).unwrap();
         socket.set_nodelay(true).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
         Self { socket }
     }
 
@@ -33,11 +35,6 @@ impl Client {
     /// Sends as far as the other side takes it.
     pub(crate) fn try_send(&mut self, bytes: &[u8]) -> bool {
         self.socket.write_all(bytes).is_ok()
-    }
-
-    /// Closes the sending side.
-    pub(crate) fn shut(&self) {
-        self.socket.shutdown(std::net::Shutdown::Write).unwrap();
     }
 
     pub(crate) fn set_timeout(&self, timeout: Duration) {
@@ -54,7 +51,12 @@ impl Client {
         let mut packet = vec![0];
         match self.socket.read_exact(&mut packet) {
             Ok(()) => {}
-            Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset
+                ) =>
+            {
                 return None;
             }
             Err(error) => panic!("no packet: {error}"),

@@ -16,7 +16,11 @@ fn packets_of_servers_end_only_their_connection() {
         for v5 in [false, true] {
             let mut client = if v5 { bed.v5("c") } else { bed.v3("c") };
             client.send(bytes);
-            let end = if v5 { End::Said(vec![0xe0, 2, 0x82, 0]) } else { End::Closed };
+            let end = if v5 {
+                End::Said(vec![0xe0, 2, 0x82, 0])
+            } else {
+                End::Closed
+            };
             assert_eq!(client.end(), end);
         }
     }

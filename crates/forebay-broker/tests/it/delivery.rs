@@ -34,7 +34,10 @@ fn qos_2_is_delivered_in_its_four_steps_to_both_versions() {
         publisher.packet();
         publisher.send(&[0x62, 2, 0, 1]);
         publisher.packet();
-        assert_eq!(subscriber.packet(), publish("t", b"x", 4, 1, v5.then_some(&[])));
+        assert_eq!(
+            subscriber.packet(),
+            publish("t", b"x", 4, 1, v5.then_some(&[]))
+        );
         subscriber.send(&[0x50, 2, 0, 1]);
         assert_eq!(subscriber.packet(), [0x62, 2, 0, 1]);
         subscriber.send(&[0x50, 2, 0, 1]);
@@ -42,7 +45,11 @@ fn qos_2_is_delivered_in_its_four_steps_to_both_versions() {
         subscriber.send(&[0x70, 2, 0, 1]);
         // Acknowledgements of what is not in flight change nothing; an unknown PUBREC is told so.
         subscriber.send(&[0x40, 2, 0, 9, 0x70, 2, 0, 9, 0x50, 2, 0, 9]);
-        let unknown = if v5 { vec![0x62, 4, 0, 9, 0x92, 0] } else { vec![0x62, 2, 0, 9] };
+        let unknown = if v5 {
+            vec![0x62, 4, 0, 9, 0x92, 0]
+        } else {
+            vec![0x62, 2, 0, 9]
+        };
         assert_eq!(subscriber.packet(), unknown);
         subscriber.assert_quiet();
     }
@@ -74,7 +81,11 @@ fn subscribe_and_unsubscribe_answer_every_filter() {
             body.extend(text(filter));
         }
         client.send(&packet(0xa2, &body));
-        let expected = if v5 { vec![0xb0, 5, 0, 8, 0, 0, 0x11] } else { vec![0xb0, 2, 0, 8] };
+        let expected = if v5 {
+            vec![0xb0, 5, 0, 8, 0, 0, 0x11]
+        } else {
+            vec![0xb0, 2, 0, 8]
+        };
         assert_eq!(client.packet(), expected);
         client.publish("a/b", b"x", 0, 0, v5);
         client.assert_quiet();
@@ -144,7 +155,13 @@ fn an_expired_message_is_not_delivered_and_the_rest_of_its_time_is_told() {
     client.subscribe(1, "t", 1, true);
     let mut publisher = bed.v5("p");
     for (payload, seconds) in [(b"a", 100_u8), (b"b", 1), (b"c", 200)] {
-        publisher.send(&publish("t", payload, 2, 1, Some(&[0x02, 0, 0, 0, seconds])));
+        publisher.send(&publish(
+            "t",
+            payload,
+            2,
+            1,
+            Some(&[0x02, 0, 0, 0, seconds]),
+        ));
         publisher.packet();
     }
     let first = client.packet();
@@ -152,7 +169,8 @@ fn an_expired_message_is_not_delivered_and_the_rest_of_its_time_is_told() {
     client.assert_quiet();
     let clock = forebay_core::SystemClock::new();
     wait_for("one second", || {
-        forebay_core::Clock::now(&clock).since(forebay_core::Time::ZERO) > Duration::from_millis(1_100)
+        forebay_core::Clock::now(&clock).since(forebay_core::Time::ZERO)
+            > Duration::from_millis(1_100)
     });
     client.send(&[0x40, 2, 0, 1]);
     let last = client.packet();

@@ -24,7 +24,10 @@ fn properties(connack: &[u8]) -> Vec<(u8, Vec<u8>)> {
 }
 
 fn property(connack: &[u8], id: u8) -> Option<Vec<u8>> {
-    properties(connack).into_iter().find(|(found, _)| *found == id).map(|(_, value)| value)
+    properties(connack)
+        .into_iter()
+        .find(|(found, _)| *found == id)
+        .map(|(_, value)| value)
 }
 
 #[test]
@@ -35,15 +38,37 @@ fn both_versions_share_the_port_and_only_what_exists_is_announced() {
     client.send(&connect_v5("b", 2, 60, &[]));
     let connack = client.packet();
     assert_eq!(connack[..4], [0x20, connack.len() as u8 - 2, 0, 0]);
-    assert_eq!(property(&connack, 0x21), Some(vec![1, 0]), "receive maximum");
-    assert_eq!(property(&connack, 0x27), Some(vec![0, 0x11, 0, 0]), "maximum packet size");
-    assert_eq!(property(&connack, 0x22), Some(vec![0, 0]), "topic alias maximum");
-    assert_eq!(property(&connack, 0x29), Some(vec![0]), "subscription identifiers");
-    assert_eq!(property(&connack, 0x2a), Some(vec![0]), "shared subscriptions");
+    assert_eq!(
+        property(&connack, 0x21),
+        Some(vec![1, 0]),
+        "receive maximum"
+    );
+    assert_eq!(
+        property(&connack, 0x27),
+        Some(vec![0, 0x11, 0, 0]),
+        "maximum packet size"
+    );
+    assert_eq!(
+        property(&connack, 0x22),
+        Some(vec![0, 0]),
+        "topic alias maximum"
+    );
+    assert_eq!(
+        property(&connack, 0x29),
+        Some(vec![0]),
+        "subscription identifiers"
+    );
+    assert_eq!(
+        property(&connack, 0x2a),
+        Some(vec![0]),
+        "shared subscriptions"
+    );
     for absent in [0x11, 0x12, 0x13, 0x25, 0x28] {
         assert_eq!(property(&connack, absent), None, "property {absent:x}");
     }
-    wait_for("one client of version 5", || bed.status().listeners[0].clients_v5 == 1);
+    wait_for("one client of version 5", || {
+        bed.status().listeners[0].clients_v5 == 1
+    });
 }
 
 #[test]
@@ -69,10 +94,16 @@ fn an_id_is_assigned_to_who_brings_none() {
     new.send(&connect_v5("", 0, 60, &[]));
     let assigned = property(&new.packet(), 0x12).unwrap();
     let assigned = std::str::from_utf8(&assigned[2..]).unwrap().to_owned();
-    assert!(assigned.starts_with("auto-") && assigned.len() == 27, "{assigned}");
+    assert!(
+        assigned.starts_with("auto-") && assigned.len() == 27,
+        "{assigned}"
+    );
     let mut other = bed.raw();
     other.send(&connect_v5("", 2, 60, &[]));
-    assert_ne!(property(&other.packet(), 0x12).unwrap()[2..], *assigned.as_bytes());
+    assert_ne!(
+        property(&other.packet(), 0x12).unwrap()[2..],
+        *assigned.as_bytes()
+    );
 
     let mut sessionful = bed.raw();
     sessionful.send(&connect_v3("", 0, 60));
@@ -82,7 +113,12 @@ fn an_id_is_assigned_to_who_brings_none() {
 #[test]
 fn keep_alive_is_kept_within_its_bounds_and_v5_is_told() {
     let bed = Bed::start();
-    for (asked, announced) in [(60, None), (1200, None), (1201, Some(1200)), (0, Some(1200))] {
+    for (asked, announced) in [
+        (60, None),
+        (1200, None),
+        (1201, Some(1200)),
+        (0, Some(1200)),
+    ] {
         let mut client = bed.raw();
         client.send(&connect_v5("a", 2, asked, &[]));
         let told = property(&client.packet(), 0x13);
@@ -152,12 +188,16 @@ fn unknown_levels_are_refused_in_the_form_that_the_client_can_read() {
 
 #[test]
 fn a_listener_may_speak_one_version_only() {
-    let bed = Plan::default().with(|config| config.listeners[0].versions = vec![Version::V5]).start();
+    let bed = Plan::default()
+        .with(|config| config.listeners[0].versions = vec![Version::V5])
+        .start();
     drop(bed.v5("a"));
     let mut client = bed.raw();
     client.send(&connect_v3("a", 2, 60));
     assert_eq!(client.end(), End::Said(vec![0x20, 2, 0, 1]));
-    let bed = Plan::default().with(|config| config.listeners[0].versions = vec![Version::V311]).start();
+    let bed = Plan::default()
+        .with(|config| config.listeners[0].versions = vec![Version::V311])
+        .start();
     let mut client = bed.raw();
     client.send(&connect_v5("a", 2, 60, &[]));
     assert_eq!(client.end(), End::Said(vec![0x20, 3, 0, 0x84, 0]));

@@ -9,7 +9,9 @@ use crate::client::{End, connect_v3, connect_v5, packet, publish, text};
 
 #[test]
 fn connections_beyond_the_bound_are_told_so() {
-    let bed = Plan::default().with(|config| config.limits.connections = 2).start();
+    let bed = Plan::default()
+        .with(|config| config.limits.connections = 2)
+        .start();
     let first = bed.v3("a");
     let _second = bed.v5("b");
     let mut old = bed.raw();
@@ -41,7 +43,9 @@ fn connections_of_one_address_have_a_bound_of_their_own() {
 
 #[test]
 fn a_client_id_that_connects_too_often_is_refused() {
-    let bed = Plan::default().with(|config| config.limits.connects_burst_per_client = 2).start();
+    let bed = Plan::default()
+        .with(|config| config.limits.connects_burst_per_client = 2)
+        .start();
     let _first = bed.v5("a");
     let mut second = bed.v5("a");
     let mut third = bed.raw();
@@ -111,7 +115,9 @@ fn subscriptions_and_filters_have_bounds() {
 
 #[test]
 fn user_properties_have_bounds() {
-    let bed = Plan::default().with(|config| config.limits.user_properties = 2).start();
+    let bed = Plan::default()
+        .with(|config| config.limits.user_properties = 2)
+        .start();
     let three = [0x26, 0, 0, 0, 0].repeat(3);
     let mut client = bed.v5("c");
     client.send(&publish("t", b"x", 0, 0, Some(&three)));
@@ -195,7 +201,7 @@ fn incomplete_packets_share_a_pool() {
     let large = publish("t", &[b'x'; 100_000], 2, 1, Some(&[]));
     let mut first = bed.v5("a");
     first.send(&large[..1000]);
-    bed.wait_metric("forebay_partial_packet_bytes 100009");
+    bed.wait_metric("forebay_partial_packet_bytes 100010");
     let mut second = bed.v5("b");
     second.send(&large);
     bed.wait_metric("forebay_limit_hits_total{limit=\"partial_packets\"} 1");
@@ -217,17 +223,24 @@ fn accepting_is_limited_per_second() {
     let text = bed.registry.render();
     let hits = text
         .lines()
-        .find_map(|line| line.strip_prefix("forebay_limit_hits_total{limit=\"connects_per_second\"} "))
+        .find_map(|line| {
+            line.strip_prefix("forebay_limit_hits_total{limit=\"connects_per_second\"} ")
+        })
         .unwrap();
     assert!(hits.parse::<u64>().unwrap() > 0, "{hits}");
 }
 
 #[test]
 fn a_stalled_connection_may_be_closed_after_a_time() {
-    let plan = Plan { ingest_bytes: 4096, ..Plan::default() }
-        .with(|config| config.mqtt.stall_disconnect = Some(Duration::from_millis(200)));
+    let plan = Plan {
+        ingest_bytes: 4096,
+        ..Plan::default()
+    }
+    .with(|config| config.mqtt.stall_disconnect = Some(Duration::from_millis(200)));
     let bed = plan.start();
-    bed.sink.paused.store(true, std::sync::atomic::Ordering::SeqCst);
+    bed.sink
+        .paused
+        .store(true, std::sync::atomic::Ordering::SeqCst);
     let mut client = bed.v5("c");
     for id in 1..=10 {
         client.publish("r/x", &[b'x'; 1000], 2, id, true);
@@ -237,8 +250,14 @@ fn a_stalled_connection_may_be_closed_after_a_time() {
 
 #[test]
 fn a_stalled_connection_outlives_its_keep_alive() {
-    let bed = Plan { ingest_bytes: 4096, ..Plan::default() }.start();
-    bed.sink.paused.store(true, std::sync::atomic::Ordering::SeqCst);
+    let bed = Plan {
+        ingest_bytes: 4096,
+        ..Plan::default()
+    }
+    .start();
+    bed.sink
+        .paused
+        .store(true, std::sync::atomic::Ordering::SeqCst);
     let mut client = bed.raw();
     client.send(&connect_v5("c", 2, 1, &[]));
     client.packet();
@@ -250,7 +269,9 @@ fn a_stalled_connection_outlives_its_keep_alive() {
     witness.packet();
     // The witness is silent for three seconds; the stalled client had only one and a half.
     assert_eq!(witness.end(), End::Said(vec![0xe0, 2, 0x8d, 0]));
-    bed.sink.paused.store(false, std::sync::atomic::Ordering::SeqCst);
+    bed.sink
+        .paused
+        .store(false, std::sync::atomic::Ordering::SeqCst);
     for id in 1..=10 {
         assert_eq!(client.packet(), [0x40, 2, 0, id]);
     }

@@ -73,7 +73,11 @@ fn qos_2_goes_through_once_however_often_it_is_sent() {
         client.send(&[0x62, 2, 0, 5]);
         assert_eq!(client.packet(), [0x70, 2, 0, 5]);
         client.send(&[0x62, 2, 0, 5]);
-        let unknown = if v5 { vec![0x70, 4, 0, 5, 0x92, 0] } else { vec![0x70, 2, 0, 5] };
+        let unknown = if v5 {
+            vec![0x70, 4, 0, 5, 0x92, 0]
+        } else {
+            vec![0x70, 2, 0, 5]
+        };
         assert_eq!(client.packet(), unknown);
         client.publish("t", b"y", 4, 5, v5);
         assert_eq!(client.packet(), [0x50, 2, 0, 5]);
@@ -132,7 +136,11 @@ fn reserved_topics_are_refused_and_basic_ingest_reaches_exactly_its_rule() {
 
 #[test]
 fn without_room_a_publish_waits_and_its_connection_is_not_read() {
-    let bed = Plan { ingest_bytes: 4096, ..Plan::default() }.start();
+    let bed = Plan {
+        ingest_bytes: 4096,
+        ..Plan::default()
+    }
+    .start();
     bed.sink.paused.store(true, Ordering::SeqCst);
     let mut other = bed.v5("other");
     let mut client = bed.v5("a");
@@ -140,7 +148,9 @@ fn without_room_a_publish_waits_and_its_connection_is_not_read() {
     for id in 1..=10 {
         client.publish("r/x", &payload, 2, id, true);
     }
-    wait_for("a stalled connection", || bed.status().connections_stalled == 1);
+    wait_for("a stalled connection", || {
+        bed.status().connections_stalled == 1
+    });
     bed.wait_metric("forebay_connections_stalled 1");
     other.assert_quiet();
     bed.sink.paused.store(false, Ordering::SeqCst);
@@ -153,13 +163,19 @@ fn without_room_a_publish_waits_and_its_connection_is_not_read() {
 
 #[test]
 fn a_stalled_connection_that_goes_away_gives_its_message_up() {
-    let bed = Plan { ingest_bytes: 4096, ..Plan::default() }.start();
+    let bed = Plan {
+        ingest_bytes: 4096,
+        ..Plan::default()
+    }
+    .start();
     bed.sink.paused.store(true, Ordering::SeqCst);
     let mut client = bed.v5("a");
     for id in 1..=10 {
         client.publish("r/x", &[b'x'; 1000], 2, id, true);
     }
-    wait_for("a stalled connection", || bed.status().connections_stalled == 1);
+    wait_for("a stalled connection", || {
+        bed.status().connections_stalled == 1
+    });
     drop(bed.v5("a"));
     wait_for("nothing stalled", || bed.status().connections_stalled == 0);
     assert_eq!(bed.control.parked(), 0);
@@ -167,7 +183,11 @@ fn a_stalled_connection_that_goes_away_gives_its_message_up() {
 
 #[test]
 fn on_full_reject_is_a_negative_answer_for_version_5() {
-    let plan = Plan { ingest_bytes: 4096, on_full: OnFull::Reject, ..Plan::default() };
+    let plan = Plan {
+        ingest_bytes: 4096,
+        on_full: OnFull::Reject,
+        ..Plan::default()
+    };
     let bed = plan.start();
     bed.sink.paused.store(true, Ordering::SeqCst);
     let mut client = bed.v5("a");
@@ -202,10 +222,11 @@ fn the_window_of_unanswered_publishes_stops_the_reading_but_pubrel_is_read() {
     client.send(&bytes);
     wait_for("four records", || bed.control.pending() == 4);
     bed.sink.paused.store(false, Ordering::SeqCst);
-    for id in 1..=6 {
-        assert_eq!(client.packet(), [0x40, 2, 0, id]);
-    }
-    assert_eq!(client.packet(), [0xd0, 0]);
+    // The answer to the ping may overtake those that still wait for their records, and no other order is free.
+    let mut answers: Vec<Vec<u8>> = (0..7).map(|_| client.packet()).collect();
+    answers.retain(|answer| *answer != [0xd0, 0]);
+    let expected: Vec<Vec<u8>> = (1..=6).map(|id| vec![0x40, 2, 0, id]).collect();
+    assert_eq!(answers, expected);
 
     // Ids that wait for PUBREL do not stop the reading; beyond twice the window they end the connection.
     for id in 1..=8 {
@@ -234,6 +255,8 @@ fn large_payloads_arrive_whole_in_small_pieces() {
         subscriber.send(&[0x40, 2, message[at - 3], message[at - 2]]);
     }
     wait_for("no incomplete packet", || {
-        bed.registry.render().contains("forebay_partial_packet_bytes 0")
+        bed.registry
+            .render()
+            .contains("forebay_partial_packet_bytes 0")
     });
 }

@@ -16,7 +16,10 @@ fn the_last_retained_message_comes_after_the_suback_with_its_flag() {
     for v5 in [false, true] {
         let mut client = if v5 { bed.v5("c") } else { bed.v3("c") };
         client.subscribe(1, "a/+", 1, v5);
-        assert_eq!(client.packet(), publish("a/b", b"2", 3, 1, v5.then_some(&[])));
+        assert_eq!(
+            client.packet(),
+            publish("a/b", b"2", 3, 1, v5.then_some(&[]))
+        );
         client.assert_quiet();
     }
     bed.wait_metric("forebay_retained_messages 1");
@@ -83,7 +86,9 @@ fn hundreds_of_retained_messages_come_through_a_small_window() {
 
 #[test]
 fn a_full_store_refuses_in_version_5_and_keeps_nothing_in_3_1_1() {
-    let bed = Plan::default().with(|config| config.limits.retained_messages = 1).start();
+    let bed = Plan::default()
+        .with(|config| config.limits.retained_messages = 1)
+        .start();
     let mut new = bed.v5("n");
     new.publish("a", b"1", 3, 1, true);
     assert_eq!(new.packet(), [0x40, 2, 0, 1]);

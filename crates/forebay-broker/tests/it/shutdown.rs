@@ -18,7 +18,9 @@ fn a_stop_answers_what_was_read_and_then_says_goodbye() {
 
     let address = bed.address();
     bed.broker().stop_accepting();
-    wait_for("the listener is closed", || TcpStream::connect(address).is_err());
+    wait_for("the listener is closed", || {
+        TcpStream::connect(address).is_err()
+    });
     assert!(!bed.status().accepting);
     bed.broker().stop_reading();
     new.publish("r/x", b"{}", 2, 2, true);

@@ -21,7 +21,13 @@ fn connect_with_will(id: &str, topic: &str, payload: &[u8], retain: bool, v5: bo
 
 fn with_will(bed: &Bed, v5: bool) -> Client {
     let mut client = bed.raw();
-    client.send(&connect_with_will("mortal", "wills/mortal", b"gone", false, v5));
+    client.send(&connect_with_will(
+        "mortal",
+        "wills/mortal",
+        b"gone",
+        false,
+        v5,
+    ));
     assert_eq!(client.packet()[3], 0);
     client
 }
@@ -74,7 +80,9 @@ fn a_will_is_a_message_like_any_other() {
     client.send(&connect_with_will("mortal", "r/wills", b"{}", true, true));
     client.packet();
     drop(client);
-    wait_for("a record of the will", || bed.sink.settled.load(Ordering::SeqCst) == 1);
+    wait_for("a record of the will", || {
+        bed.sink.settled.load(Ordering::SeqCst) == 1
+    });
     let mut late = bed.v3("late");
     late.subscribe(1, "r/wills", 1, false);
     assert_eq!(late.packet(), publish("r/wills", b"{}", 3, 1, None));
