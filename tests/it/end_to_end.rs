@@ -9,12 +9,11 @@ use anyhow::{Result, ensure};
 use forebay_tests::forebay::{Builder, Forebay};
 use forebay_tests::kinesis::{self, Record};
 use forebay_tests::mqtt::{Client, Publish, Version};
+use forebay_tests::oracle::{Vector, compare, positions, vectors};
 use forebay_tests::streams::StreamServer;
 use forebay_tests::wait;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-
-use crate::oracle::{Vector, compare, positions, vectors};
 
 const CONNECTIONS: usize = 20;
 const MESSAGES: u64 = 10_000;

@@ -13,6 +13,7 @@ pub mod http;
 pub mod kinesis;
 pub mod metrics;
 pub mod mqtt;
+pub mod oracle;
 pub mod process;
 pub mod streams;
 pub mod wait;
