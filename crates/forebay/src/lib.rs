@@ -2,4 +2,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod demo;
 pub mod diagnostics;
+mod logging;
+pub mod server;

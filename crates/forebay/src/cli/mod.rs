@@ -14,8 +14,16 @@ mod validate;
 
 use clap::Parser;
 
-use args::{Arguments, BenchCommand, Command, RuleCommand, StreamCommand};
+use args::{
+    Arguments, BenchCommand, Command, DemoArguments, RuleCommand, RunArguments, StreamCommand,
+};
 pub use exit::{Exit, Failure, Outcome};
+pub(crate) use output::{remark, report as show_report, style};
+pub(crate) use signals::Stop;
+pub(crate) use stream::{chain, needs_no_credentials};
+
+use crate::config::{CommandLineRule, Inputs};
+use crate::{demo, server};
 
 /// Runs the command that was typed. Whatever there is to say was said when this returns.
 pub fn main() -> Exit {
@@ -44,8 +52,8 @@ pub fn main() -> Exit {
 
 fn dispatch(arguments: Arguments) -> Outcome {
     match arguments.command.unwrap_or(Command::Run(arguments.run)) {
-        Command::Run(_run) => Ok(Exit::Done),
-        Command::Demo(_demo) => Ok(Exit::Done),
+        Command::Run(run) => run_server(run),
+        Command::Demo(demo) => run_demo(demo),
         Command::Validate(validate) => block_on(validate::run(&validate)),
         Command::Rule(RuleCommand::Test(test)) => rule_test::run(&test),
         Command::Pub(publish) => block_on(publish::run(&publish)),
@@ -56,6 +64,45 @@ fn dispatch(arguments: Arguments) -> Outcome {
         Command::Stream(StreamCommand::Tail(tail)) => block_on(stream::tail(&tail)),
         Command::Bench(BenchCommand::Quick(quick)) => bench::run(&quick),
     }
+}
+
+fn run_server(arguments: RunArguments) -> Outcome {
+    let rule = arguments
+        .kinesis_stream
+        .zip(arguments.rule)
+        .map(|(stream, sql)| CommandLineRule {
+            stream,
+            sql,
+            partition_key: arguments
+                .partition_key
+                .unwrap_or_else(|| "${topic()}".to_owned()),
+        });
+    server::run(
+        &Inputs::of_process(arguments.config, arguments.set),
+        rule.as_ref(),
+    )
+}
+
+fn run_demo(arguments: DemoArguments) -> Outcome {
+    let json = arguments.json;
+    let summary = demo::run(&demo::DemoOptions {
+        duration: arguments.duration,
+        devices: arguments.devices,
+        rate: arguments.rate,
+        shards: arguments.shards,
+        inject_loss: arguments.inject_loss,
+        set: arguments.set,
+    })?;
+    if json {
+        output::json(&summary.as_json())?;
+    } else {
+        output::line(&summary.to_string())?;
+    }
+    Ok(if summary.is_clean() {
+        Exit::Done
+    } else {
+        Exit::Failed
+    })
 }
 
 /// Runs a command that waits for the network, on a runtime of its own.

@@ -14,8 +14,16 @@ use tokio::sync::mpsc;
 use super::args::ClientArguments;
 use super::exit::{Exit, Failure};
 
-/// Requests and events that wait for the other side.
-const CHANNEL: usize = 64;
+/// Publishes without answer that are out at once; a broker's Receive Maximum lowers it.
+pub(super) const WINDOW: usize = 100;
+/// Requests that wait to be written.
+const REQUESTS: usize = 64;
+/// Happenings that wait to be looked at.
+const HAPPENINGS: usize = 1024;
+
+// Whoever publishes looks at happenings only when its window is full. Each publish has two, and if they did not all
+// fit, writer and publisher would wait for each other.
+const _: () = assert!(HAPPENINGS > 2 * WINDOW + 1);
 /// The largest packet that is accepted from a broker: MQTT's own limit.
 const PACKET_BYTES_MAX: usize = 268_435_455;
 /// How often the broker is told that we are there.
@@ -86,14 +94,14 @@ pub(super) fn connect(
             "a client id cannot begin with a space",
         ));
     }
-    let (events, happenings) = mpsc::channel(CHANNEL);
+    let (events, happenings) = mpsc::channel(HAPPENINGS);
     let broker = arguments.broker.to_string();
     let client = match arguments.version {
         Version::V311 => {
             let mut options = rumqttc::MqttOptions::new(id, host, address.port());
             options.set_keep_alive(KEEP_ALIVE);
             options.set_max_packet_size(PACKET_BYTES_MAX, PACKET_BYTES_MAX);
-            let (client, connection) = rumqttc::AsyncClient::new(options, CHANNEL);
+            let (client, connection) = rumqttc::AsyncClient::new(options, REQUESTS);
             tokio::spawn(poll_v311(connection, events, broker));
             Client::V311(client)
         }
@@ -101,7 +109,7 @@ pub(super) fn connect(
             let mut options = v5::MqttOptions::new(id, host, address.port());
             options.set_keep_alive(KEEP_ALIVE);
             options.set_max_packet_size(u32::try_from(PACKET_BYTES_MAX).ok());
-            let (client, connection) = v5::AsyncClient::new(options, CHANNEL);
+            let (client, connection) = v5::AsyncClient::new(options, REQUESTS);
             tokio::spawn(poll_v5(connection, events, broker));
             Client::V5(client)
         }

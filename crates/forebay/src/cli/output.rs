@@ -36,7 +36,7 @@ pub(crate) fn remark(text: &str) {
 }
 
 /// Shows diagnostics on standard error, and a last line that counts them when there are several.
-pub(super) fn report(report: &Report) {
+pub(crate) fn report(report: &Report) {
     if report.entries().is_empty() {
         return;
     }

@@ -9,11 +9,9 @@ use tokio::sync::mpsc;
 
 use super::args::PubArguments;
 use super::exit::{Exit, Failure, Outcome};
-use super::mqtt_client::{self, Client, Happening, Happenings};
+use super::mqtt_client::{self, Client, Happening, Happenings, WINDOW};
 use super::output;
 
-/// Publishes without answer that are out at once; a broker's Receive Maximum lowers it.
-const WINDOW: u64 = 100;
 /// Lines of standard input that wait to be published.
 const LINES: usize = 64;
 
@@ -55,7 +53,7 @@ struct Publisher<'a> {
     client: Client,
     happenings: Happenings,
     /// Published and not yet at their end.
-    unfinished: u64,
+    unfinished: usize,
     refused: u64,
 }
 

@@ -10,6 +10,7 @@ use super::exit::{Exit, Failure, Outcome};
 use super::mqtt_client::{self, Happening, Received};
 use super::output;
 use super::publish::expect_connected;
+use super::signals::Stop;
 
 /// Runs the command.
 pub(super) async fn run(arguments: &SubArguments) -> Outcome {
@@ -21,7 +22,7 @@ pub(super) async fn run(arguments: &SubArguments) -> Outcome {
             None => std::future::pending().await,
         }
     });
-    let mut stop = pin!(tokio::signal::ctrl_c());
+    let mut stop = Stop::listen()?;
     let mut left = arguments.count;
     expect_connected(&mut happenings).await?;
     client.subscribe(&arguments.topic, qos).await?;
@@ -29,7 +30,7 @@ pub(super) async fn run(arguments: &SubArguments) -> Outcome {
         let happening = tokio::select! {
             happening = happenings.recv() => happening,
             () = &mut timeout => break if left.is_some() { Exit::Failed } else { Exit::Done },
-            _ = &mut stop => break Exit::Done,
+            _ = stop.wait() => break Exit::Done,
         };
         match happening {
             Some(Ok(Happening::Message(message))) => {

@@ -1,9 +1,9 @@
 //! `[kinesis]`: how streams are reached and filled.
 
-use std::net::{IpAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use forebay_core::{Ordering, limits};
+use forebay_kinesis::endpoint::{self, EndpointError};
 
 use super::raw::{RawKind, RawTable};
 use super::section::Section;
@@ -162,137 +162,29 @@ fn read_rate_limit(section: &mut Section<'_>) -> Option<u32> {
     }
 }
 
-/// `endpoint`: http or https, and plain http only where nobody can listen.
+/// `endpoint`: http or https, and plain http only where nobody can listen. The sender makes the same check for the
+/// endpoint that it really uses, which may come from the environment.
 fn read_endpoint(section: &mut Section<'_>, allow_plaintext: bool) -> Option<String> {
     let written = section.string("endpoint")?;
-    let Some((scheme, host, port)) = split_url(&written.value) else {
-        section.report().push(
-            Diagnostic::error(
-                Code::Address,
-                format!("`kinesis.endpoint` is no URL: {:?}", written.value),
-            )
-            .at(&written.origin)
-            .label("write https://HOST or http://HOST:PORT"),
-        );
-        return None;
+    let url = written.value.as_str();
+    let diagnostic = match (endpoint::check(url, false), allow_plaintext) {
+        (Ok(()), _) => return Some(written.value),
+        (Err(EndpointError::NotAUrl { .. }), _) => Diagnostic::error(
+            Code::Address,
+            format!("`kinesis.endpoint` is no URL: {url:?}"),
+        )
+        .label("write https://HOST or http://HOST:PORT"),
+        (Err(EndpointError::Plaintext { .. }), false) => Diagnostic::error(
+            Code::Address,
+            format!("`kinesis.endpoint` sends records unencrypted: {url:?}"),
+        )
+        .label("http is allowed to loopback and private addresses")
+        .help("write https, or set `kinesis.allow_plaintext = true`"),
+        (Err(EndpointError::Plaintext { .. }), true) => Diagnostic::warning(
+            Code::PlaintextEndpoint,
+            format!("records travel unencrypted: {url:?}"),
+        ),
     };
-    if scheme == "http" && !is_local(host, port) {
-        let diagnostic = if allow_plaintext {
-            Diagnostic::warning(
-                Code::PlaintextEndpoint,
-                format!("records travel unencrypted to {host}"),
-            )
-        } else {
-            Diagnostic::error(
-                Code::Address,
-                format!("`kinesis.endpoint` sends records unencrypted to {host}"),
-            )
-            .label("http is allowed to loopback and private addresses")
-            .help("write https, or set `kinesis.allow_plaintext = true`")
-        };
-        section.report().push(diagnostic.at(&written.origin));
-    }
+    section.report().push(diagnostic.at(&written.origin));
     Some(written.value)
-}
-
-/// Scheme, host and port of a URL without user and query.
-fn split_url(url: &str) -> Option<(&str, &str, u16)> {
-    let (scheme, rest) = url.split_once("://")?;
-    let default_port = match scheme {
-        "http" => 80,
-        "https" => 443,
-        _ => return None,
-    };
-    let authority = rest.split('/').next()?;
-    if authority.contains(['@', '?', '#', ' ']) {
-        return None;
-    }
-    let (host, port) = match authority.strip_prefix('[') {
-        Some(v6) => {
-            let (host, rest) = v6.split_once(']')?;
-            (host, rest.strip_prefix(':'))
-        }
-        None => match authority.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (authority, None),
-        },
-    };
-    let port = match port {
-        Some(text) => text.parse().ok()?,
-        None => default_port,
-    };
-    (!host.is_empty()).then_some((scheme, host, port))
-}
-
-/// Whether every address of a host is loopback or private. A name that does not resolve is not known to be.
-fn is_local(host: &str, port: u16) -> bool {
-    match (host, port).to_socket_addrs() {
-        Ok(addresses) => {
-            let mut addresses = addresses.peekable();
-            addresses.peek().is_some() && addresses.all(|address| is_private(address.ip()))
-        }
-        Err(_) => false,
-    }
-}
-
-fn is_private(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(v4) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),
-        IpAddr::V6(v6) => {
-            v6.is_loopback()
-                || v6.is_unique_local()
-                || v6.is_unicast_link_local()
-                || v6.to_ipv4_mapped().is_some_and(|v4| is_private(v4.into()))
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn urls_are_split_into_scheme_host_and_port() {
-        assert_eq!(
-            split_url("http://127.0.0.1:4567"),
-            Some(("http", "127.0.0.1", 4567))
-        );
-        assert_eq!(
-            split_url("https://a.example/"),
-            Some(("https", "a.example", 443))
-        );
-        assert_eq!(split_url("http://[::1]:80/x"), Some(("http", "::1", 80)));
-        for url in [
-            "127.0.0.1:4567",
-            "ftp://x",
-            "http://",
-            "http://u@h",
-            "http://h:99999",
-        ] {
-            assert_eq!(split_url(url), None, "{url}");
-        }
-    }
-
-    #[test]
-    fn only_local_addresses_are_local() {
-        for host in [
-            "127.0.0.1",
-            "10.1.2.3",
-            "192.168.0.9",
-            "172.16.0.1",
-            "::1",
-            "fd00::1",
-            "::ffff:10.0.0.1",
-        ] {
-            assert!(is_local(host, 80), "{host}");
-        }
-        for host in [
-            "8.8.8.8",
-            "172.32.0.1",
-            "2001:db8::1",
-            "no-such-host.invalid",
-        ] {
-            assert!(!is_local(host, 80), "{host}");
-        }
-    }
 }

@@ -91,10 +91,6 @@ pub struct Limits {
     pub connects_per_second_per_client: u32,
     /// `connects_burst_per_client`: 5; 1.
     pub connects_burst_per_client: u32,
-    /// `json_depth`: 128.
-    pub json_depth: u32,
-    /// `expression_depth`: 64.
-    pub expression_depth: u32,
     /// `evaluation_steps`: per message, all rules together, 100 000.
     pub evaluation_steps: u32,
     /// `output_bytes`: per record, 1 MiB.
@@ -133,6 +129,13 @@ impl Limits {
     ) -> ReadLimits {
         let aws = profile == Profile::Aws;
         let any = 1..=u32::MAX;
+        // The parsers are built for these depths: the keys can be written, and no other value.
+        for (key, fixed) in [
+            ("json_depth", constant(JSON_DEPTH_MAX)),
+            ("expression_depth", constant(EXPRESSION_DEPTH_MAX)),
+        ] {
+            section.integer_u32(key, fixed..=fixed);
+        }
         let listener = ListenerLimits::defaults(profile).overridden(section);
         let connections = section.integer("connections", 1..=u64::from(u32::MAX));
         let usable = descriptors.saturating_sub(DESCRIPTORS_RESERVED) / 5 * 4;
@@ -172,12 +175,6 @@ impl Limits {
             connects_burst_per_client: section
                 .integer_u32("connects_burst_per_client", any.clone())
                 .unwrap_or(if aws { 1 } else { 5 }),
-            json_depth: section
-                .integer_u32("json_depth", 1..=depth(JSON_DEPTH_MAX))
-                .unwrap_or(depth(JSON_DEPTH_MAX)),
-            expression_depth: section
-                .integer_u32("expression_depth", 1..=depth(EXPRESSION_DEPTH_MAX))
-                .unwrap_or(depth(EXPRESSION_DEPTH_MAX)),
             evaluation_steps: section
                 .integer_u32("evaluation_steps", any.clone())
                 .unwrap_or(100_000),
@@ -189,8 +186,8 @@ impl Limits {
                 .integer_u32("rules", 1..=1_000_000)
                 .unwrap_or(if aws { 1000 } else { 10_000 }),
             actions_per_rule: section
-                .integer_u32("actions_per_rule", 1..=depth(RULE_ACTIONS_MAX))
-                .unwrap_or(depth(RULE_ACTIONS_MAX)),
+                .integer_u32("actions_per_rule", 1..=constant(RULE_ACTIONS_MAX))
+                .unwrap_or(constant(RULE_ACTIONS_MAX)),
             rule_document_bytes: section
                 .size("rule_document_bytes", KIB..=MIB)
                 .map_or(128 * KIB, |written| written.value),
@@ -316,6 +313,6 @@ fn integer_u16(section: &mut Section<'_>, key: &'static str) -> Option<u16> {
 }
 
 /// A small constant of the domain types as the type of a limit.
-fn depth(constant: usize) -> u32 {
-    u32::try_from(constant).unwrap_or(u32::MAX)
+fn constant(value: usize) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
 }

@@ -140,6 +140,7 @@ impl<'r> Section<'r> {
             None => {
                 let allowed = match *range.end() {
                     u64::MAX => format!("{} or more", range.start()),
+                    end if end == *range.start() => format!("only {end}"),
                     end => format!("{} to {end}", range.start()),
                 };
                 self.out_of_range(key, &value.origin, &allowed);

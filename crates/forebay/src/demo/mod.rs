@@ -16,11 +16,12 @@ use forebay_bench::{BrokerUrl, RunId};
 use forebay_core::SeededEntropy;
 use tokio::runtime::Runtime;
 
-use crate::cli::{Exit, Failure, Outcome, Stop, remark};
+use crate::cli::{Exit, Failure, Stop, remark, style};
 use crate::config::units::DisplayDuration;
+use crate::logging;
 use crate::server::Server;
 use setup::{Setup, TOPIC};
-pub(crate) use summary::Summary;
+pub use summary::Summary;
 
 /// The stream of the demo's rule.
 const STREAM: &str = "telemetry";
@@ -58,12 +59,18 @@ pub fn run(options: &DemoOptions) -> Result<Summary, Failure> {
     let setup = Setup::prepare(options)?;
     let stream = runtime.block_on(setup.start_stream(options.shards))?;
     let endpoint = stream.endpoint_url();
-    let server = Server::start(setup.config(&endpoint, &options.set)?)?;
+    let config = setup.config(&endpoint, &options.set)?;
+    logging::install(&config.log, style())
+        .map_err(|error| Failure::new(Exit::InputOutput, format!("cannot log: {error}")))?;
+    let server = Server::start(config)?;
     setup.announce(&server, &endpoint, options);
 
     let run = RunId::new(&mut SeededEntropy::from_os());
-    let mut following =
-        FollowerConfig::new(StreamTarget::local(STREAM, &endpoint), From::TrimHorizon, run);
+    let mut following = FollowerConfig::new(
+        StreamTarget::local(STREAM, &endpoint),
+        From::TrimHorizon,
+        run,
+    );
     following.discard = options.inject_loss;
     let follower = Follower::start(following).map_err(unreadable)?;
     let devices = start_devices(options, &server, run)?;
@@ -134,16 +141,20 @@ fn watch(
             break;
         }
         let turn = left.min(PROGRESS_EVERY);
-        let stopped = runtime.block_on(async {
-            tokio::time::timeout(turn, stop.wait()).await.is_ok()
-        });
+        let stopped =
+            runtime.block_on(async { tokio::time::timeout(turn, stop.wait()).await.is_ok() });
         elapsed += turn;
         let (now, stored) = (devices.snapshot(), follower.progress());
         let rate = (now.published - published_before) as f64 / turn.as_secs_f64();
         published_before = now.published;
         let latency = now
             .latency
-            .map(|latency| format!("   PUBACK p50 {:.1} ms, p99 {:.1} ms", latency.p50_ms, latency.p99_ms))
+            .map(|latency| {
+                format!(
+                    "   PUBACK p50 {:.1} ms, p99 {:.1} ms",
+                    latency.p50_ms, latency.p99_ms
+                )
+            })
             .unwrap_or_default();
         progress.show(&format!(
             "{:>5}  {:>3} devices  {rate:>7.0}/s   published {}   acknowledged {}   stored {}{latency}",
@@ -190,13 +201,4 @@ impl Progress {
             remark("");
         }
     }
-}
-
-/// What a summary means for the exit code.
-pub(crate) fn exit(summary: &Summary) -> Outcome {
-    Ok(if summary.is_clean() {
-        Exit::Done
-    } else {
-        Exit::Failed
-    })
 }

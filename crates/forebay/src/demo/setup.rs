@@ -137,7 +137,10 @@ fn free_address(what: &str, port: u16) -> SocketAddr {
     let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr());
     match free {
         Ok(free) => {
-            remark(&format!("{what} port {port} is taken, using {}", free.port()));
+            remark(&format!(
+                "{what} port {port} is taken, using {}",
+                free.port()
+            ));
             free
         }
         // Whoever binds it will say what is wrong.

@@ -90,7 +90,10 @@ impl fmt::Display for Summary {
             row("to stored", latency)?;
         }
         for missing in &stream.lost_examples {
-            row("lost", &format!("{} number {}", missing.device, missing.seq))?;
+            row(
+                "lost",
+                &format!("{} number {}", missing.device, missing.seq),
+            )?;
         }
         if self.options.inject_loss > 0 {
             row("injected loss", &self.options.inject_loss)?;

@@ -8,6 +8,7 @@ use crate::cli::args::ServeArguments;
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::output;
 use crate::cli::signals;
+use crate::logging;
 
 /// Where the records are kept when nobody says it.
 const DATA_DIR: &str = "data/stream";
@@ -18,6 +19,8 @@ pub(crate) async fn run(arguments: &ServeArguments) -> Outcome {
         .data_dir
         .clone()
         .unwrap_or_else(|| PathBuf::from(DATA_DIR));
+    logging::install(&logging::default_log("info"), output::style())
+        .map_err(|error| Failure::new(Exit::InputOutput, format!("cannot log: {error}")))?;
     let mut stop = signals::Stop::listen()?;
     let server = StreamServer::start(ServerConfig {
         bind: arguments.bind,

@@ -1,7 +1,6 @@
 //! `stream tail`: prints the records of a stream as they come.
 
 use std::collections::VecDeque;
-use std::pin::pin;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use super::service::{Service, failure};
 use crate::cli::args::TailArguments;
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::output;
+use crate::cli::signals::Stop;
 
 /// Between two rounds in which nothing came. A shard answers five reads a second (Kinesis API reference, GetRecords).
 const IDLE: Duration = Duration::from_millis(250);
@@ -32,10 +32,10 @@ pub(crate) async fn run(arguments: &TailArguments) -> Outcome {
         shards: VecDeque::new(),
         left: arguments.count,
     };
-    let mut stop = pin!(tokio::signal::ctrl_c());
+    let mut stop = Stop::listen()?;
     tokio::select! {
         ended = tail.run(&from) => ended,
-        _ = &mut stop => Ok(Exit::Done),
+        _ = stop.wait() => Ok(Exit::Done),
     }
 }
 

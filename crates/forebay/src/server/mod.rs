@@ -1,0 +1,263 @@
+//! The server: builds the parts, starts them in order, and stops them in the opposite one.
+//!
+//! Start: budgets and rules are already judged, so sequencer and sender come first, then the admin port, then the
+//! listeners, because they may open only when a publish can become durable. Stop: nothing new is taken, what is under
+//! way is finished, and every step is cut by the deadline.
+
+mod drain;
+mod fatal;
+mod lines;
+mod run;
+mod settings;
+mod status;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use forebay_admin::{AdminConfig, AdminServer, AdminState, Heartbeat, Readiness, RunningAdmin};
+use forebay_broker::{Broker, BrokerParts, RunningBroker};
+use forebay_core::{Clock, Entropy, SeededEntropy, SystemClock, Time};
+use forebay_kinesis::{CredentialSource, SenderSetup, SenderThread};
+use forebay_metrics::Registry;
+use forebay_pipeline::{Pipeline, PipelineControl, SequencerThread};
+
+use crate::cli::{Exit, Failure, chain, needs_no_credentials};
+use crate::config::Config;
+pub use drain::Stopped;
+pub(crate) use run::run;
+use status::StatusSource;
+
+/// What `/readyz` says.
+#[derive(Debug, Default)]
+struct Phase(AtomicU8);
+
+impl Phase {
+    const STARTING: u8 = 0;
+    const READY: u8 = 1;
+    const DRAINING: u8 = 2;
+
+    fn enter(&self, phase: u8) {
+        self.0.store(phase, Ordering::SeqCst);
+    }
+
+    fn is_draining(&self) -> bool {
+        self.0.load(Ordering::SeqCst) == Self::DRAINING
+    }
+
+    fn readiness(&self) -> Readiness {
+        match self.0.load(Ordering::SeqCst) {
+            Self::STARTING => Readiness::NotReady("starting"),
+            Self::READY => Readiness::Ready,
+            _ => Readiness::NotReady("draining"),
+        }
+    }
+}
+
+/// When a thread last took a turn.
+#[derive(Debug, Clone, Default)]
+struct Beat(Arc<AtomicU64>);
+
+impl Beat {
+    /// A callback for the thread.
+    fn ticker(&self, clock: &Arc<dyn Clock>) -> impl Fn() + Send + Sync + 'static {
+        let (beat, clock) = (self.clone(), Arc::clone(clock));
+        beat.mark(clock.now());
+        move || beat.mark(clock.now())
+    }
+
+    fn mark(&self, now: Time) {
+        self.0.store(now.as_nanos(), Ordering::Relaxed);
+    }
+
+    fn heartbeat(&self, name: &str) -> Heartbeat {
+        let beat = self.clone();
+        Heartbeat::new(name, move || {
+            Time::from_nanos(beat.0.load(Ordering::Relaxed))
+        })
+    }
+}
+
+/// A server that serves. Dropping it stops everything at once, without drain.
+#[derive(Debug)]
+pub struct Server {
+    config: Config,
+    phase: Arc<Phase>,
+    clock: Arc<SystemClock>,
+    control: PipelineControl,
+    listeners: Vec<(String, SocketAddr)>,
+    // Dropped in this order: the listeners first, what they depend on last.
+    broker: RunningBroker,
+    admin: Option<RunningAdmin>,
+    sender: SenderThread,
+    sequencer: SequencerThread,
+}
+
+impl Server {
+    /// Starts everything. When it returns, clients are served.
+    ///
+    /// # Errors
+    /// When an address cannot be bound or the operating system refuses a thread. What was started is stopped again.
+    pub fn start(config: Config) -> Result<Self, Failure> {
+        let system_clock = Arc::new(SystemClock::new());
+        let clock: Arc<dyn Clock> = Arc::clone(&system_clock) as Arc<dyn Clock>;
+        let registry = Registry::new();
+        let phase = Arc::new(Phase::default());
+        let mut entropy = SeededEntropy::new(SeededEntropy::from_os().next_u64());
+        let pipeline = Pipeline::new(
+            settings::pipeline(&config),
+            &config.rule_set,
+            &registry,
+            &mut entropy,
+        );
+        let (sequencing, sending) = (Beat::default(), Beat::default());
+        let sequencer = SequencerThread::start(
+            pipeline.sequencer,
+            Arc::clone(&clock),
+            sequencing.ticker(&clock),
+        )
+        .map_err(|error| no_thread(&error))?;
+        let sender = SenderThread::start(SenderSetup {
+            port: pipeline.sink,
+            config: settings::kinesis(&config, credentials(&config)),
+            registry: registry.clone(),
+            clock: Arc::clone(&clock),
+            tick: Box::new(sending.ticker(&clock)),
+        })
+        .map_err(|error| no_thread(&error))?;
+
+        let status = StatusSource::new(
+            &config,
+            Arc::clone(&clock),
+            Arc::clone(&phase),
+            registry.clone(),
+            pipeline.control.clone(),
+            sender.viewer(),
+        );
+        let admin = start_admin(
+            &config,
+            &clock,
+            &registry,
+            &phase,
+            &status,
+            [&sequencing, &sending],
+        )?;
+        let broker = Broker::start(
+            settings::broker(&config),
+            BrokerParts {
+                intakes: pipeline.intakes,
+                clock: Arc::clone(&clock),
+                registry,
+            },
+        )
+        .map_err(|error| not_started(&error))?;
+        status.watch(broker.observer());
+        let names = config
+            .listeners
+            .iter()
+            .map(|listener| listener.name.clone());
+        let listeners = names.zip(broker.local_addrs()).collect();
+        phase.enter(Phase::READY);
+        Ok(Self {
+            config,
+            phase,
+            clock: system_clock,
+            control: pipeline.control,
+            listeners,
+            broker,
+            admin,
+            sender,
+            sequencer,
+        })
+    }
+
+    /// Name and address of each listener, with the port that it got.
+    pub fn listeners(&self) -> &[(String, SocketAddr)] {
+        &self.listeners
+    }
+
+    /// The address of the admin port, unless it is off.
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(RunningAdmin::address)
+    }
+
+    /// The thread that has ended although it must not, if there is one: what is acknowledged from then on could not be
+    /// kept.
+    fn broken(&self) -> Option<&'static str> {
+        if self.sequencer.is_finished() {
+            Some("sequencer")
+        } else if self.sender.is_finished() {
+            Some("sender")
+        } else {
+            None
+        }
+    }
+}
+
+/// Requests to an endpoint on this machine can be signed with anything; where the environment has no credentials, none
+/// are looked for in the network.
+fn credentials(config: &Config) -> CredentialSource {
+    let any_signature = config.kinesis.profile.is_none()
+        && config
+            .kinesis
+            .endpoint
+            .as_deref()
+            .is_some_and(needs_no_credentials);
+    if any_signature {
+        CredentialSource::Fixed {
+            access_key_id: "local".to_owned(),
+            secret_access_key: "local".to_owned(),
+        }
+    } else {
+        CredentialSource::Chain
+    }
+}
+
+fn start_admin(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    registry: &Registry,
+    phase: &Arc<Phase>,
+    status: &Arc<StatusSource>,
+    [sequencing, sending]: [&Beat; 2],
+) -> Result<Option<RunningAdmin>, Failure> {
+    let Some(bind) = config.admin.bind else {
+        return Ok(None);
+    };
+    let (asked, shown, watched) = (Arc::clone(phase), Arc::clone(status), Arc::clone(status));
+    let state = AdminState::new(
+        registry.clone(),
+        Arc::clone(clock),
+        move || asked.readiness(),
+        move || shown.status(),
+    )
+    .with_heartbeat(sequencing.heartbeat("sequencer"))
+    .with_heartbeat(sending.heartbeat("sender"))
+    .with_heartbeat(Heartbeat::new("ingest", move || watched.last_ingest_tick()));
+    AdminServer::start(AdminConfig::new(bind), state)
+        .map(Some)
+        .map_err(|error| {
+            let exit = match error {
+                forebay_admin::StartError::Bind { .. } => Exit::Unreachable,
+                forebay_admin::StartError::NotLoopback { .. } => Exit::Configuration,
+                forebay_admin::StartError::Thread(_) => Exit::InputOutput,
+            };
+            Failure::new(exit, chain(&error))
+        })
+}
+
+fn not_started(error: &forebay_broker::StartError) -> Failure {
+    use forebay_broker::StartError;
+    let exit = match error {
+        StartError::Bind { .. } => Exit::Unreachable,
+        StartError::Thread(_) => Exit::InputOutput,
+        StartError::NoListener | StartError::Workers { .. } | StartError::Anonymous { .. } => {
+            Exit::Configuration
+        }
+    };
+    Failure::new(exit, chain(error))
+}
+
+fn no_thread(error: &std::io::Error) -> Failure {
+    Failure::new(Exit::InputOutput, format!("no thread: {error}"))
+}

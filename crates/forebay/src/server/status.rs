@@ -1,0 +1,218 @@
+//! What `/statusz` shows, put together from the parts that know it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+use forebay_admin::{
+    BudgetStatus, ConnectionStatus, Conservation, ListenerStatus, RuleStatus, Status, StreamStatus,
+};
+use forebay_broker::BrokerObserver;
+use forebay_core::{Clock, Time};
+use forebay_kinesis::SenderViewer;
+use forebay_metrics::Registry;
+use forebay_pipeline::PipelineControl;
+
+use super::Phase;
+use crate::config::Config;
+
+/// Asks the parts.
+pub(super) struct StatusSource {
+    name: String,
+    /// Acknowledgement mode of each listener, in the order of the configuration.
+    acks: Vec<String>,
+    connection_limit: u64,
+    rules: Vec<RuleStatus>,
+    started: Time,
+    clock: Arc<dyn Clock>,
+    phase: Arc<Phase>,
+    registry: Registry,
+    control: PipelineControl,
+    sender: SenderViewer,
+    /// The broker opens after the admin port.
+    broker: OnceLock<BrokerObserver>,
+}
+
+impl StatusSource {
+    pub(super) fn new(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        phase: Arc<Phase>,
+        registry: Registry,
+        control: PipelineControl,
+        sender: SenderViewer,
+    ) -> Arc<Self> {
+        let mut rules: Vec<RuleStatus> = config
+            .rule_set
+            .rules()
+            .iter()
+            .map(|rule| RuleStatus {
+                name: rule.name().to_owned(),
+                enabled: rule.is_enabled(),
+                ack: rule.settings().ack.map(|ack| ack.to_string()),
+                ..RuleStatus::default()
+            })
+            .collect();
+        rules.sort_by(|a, b| a.name.cmp(&b.name));
+        Arc::new(Self {
+            name: config.server.name.clone(),
+            acks: config
+                .listeners
+                .iter()
+                .map(|listener| listener.ack.to_string())
+                .collect(),
+            connection_limit: u64::from(config.limits.connections),
+            rules,
+            started: clock.now(),
+            clock,
+            phase,
+            registry,
+            control,
+            sender,
+            broker: OnceLock::new(),
+        })
+    }
+
+    /// From here on there is a broker to look at. Only the first one counts.
+    pub(super) fn watch(&self, observer: BrokerObserver) {
+        self.broker.get_or_init(|| observer);
+    }
+
+    /// When the ingest worker that is silent for the longest last took a turn; now while there is none.
+    pub(super) fn last_ingest_tick(&self) -> Time {
+        match self.broker.get() {
+            Some(broker) => broker.status().last_tick,
+            None => self.clock.now(),
+        }
+    }
+
+    /// The state of this moment.
+    pub(super) fn status(&self) -> Status {
+        let broker = self.broker.get().map(BrokerObserver::status);
+        let conservation = self.control.conservation();
+        let (used_bytes, limit_bytes) = self.control.ingest_bytes();
+        Status {
+            name: self.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_seconds: self.clock.now().since(self.started).as_secs_f64(),
+            draining: self.phase.is_draining(),
+            connections: ConnectionStatus {
+                open: broker
+                    .as_ref()
+                    .map_or(0, |broker| broker.connections as u64),
+                stalled: broker
+                    .as_ref()
+                    .map_or(0, |broker| broker.connections_stalled as u64),
+                limit: self.connection_limit,
+            },
+            listeners: broker.map_or_else(Vec::new, |broker| self.listeners(&broker)),
+            rules: self.rules(),
+            streams: self.streams(),
+            budgets: vec![BudgetStatus {
+                name: "memory.ingest".to_owned(),
+                used_bytes,
+                limit_bytes,
+            }],
+            conservation: Conservation {
+                accepted: conservation.accepted,
+                stored: conservation.stored,
+                failed: conservation.failed,
+                pending: conservation.pending,
+            },
+        }
+    }
+
+    fn listeners(&self, broker: &forebay_broker::BrokerStatus) -> Vec<ListenerStatus> {
+        let acks = self.acks.iter();
+        acks.zip(&broker.listeners)
+            .map(|(ack, listener)| ListenerStatus {
+                name: listener.name.clone(),
+                address: listener.address.to_string(),
+                protocol: "tcp".to_owned(),
+                connections: listener.connections as u64,
+                ack: ack.clone(),
+            })
+            .collect()
+    }
+
+    fn streams(&self) -> Vec<StreamStatus> {
+        self.sender
+            .status()
+            .into_iter()
+            .map(|stream| StreamStatus {
+                name: stream.name,
+                shards: (stream.shards > 0).then_some(stream.shards as u64),
+                pending_records: stream.pending as u64,
+                pending_bytes: stream.pending_bytes as u64,
+                blocked: stream.blocked,
+                oldest_pending_seconds: stream.oldest_pending.map(|age| age.as_secs_f64()),
+                ..StreamStatus::default()
+            })
+            .collect()
+    }
+
+    /// The rules with their counts, which the registry holds. A rule beyond the label limit has none of its own.
+    fn rules(&self) -> Vec<RuleStatus> {
+        let counts = RuleCounts::read(&self.registry.render());
+        let mut rules = self.rules.clone();
+        for rule in &mut rules {
+            rule.matched = counts.of("forebay_rule_matched_total", &rule.name);
+            rule.executed = counts.of("forebay_rule_executed_total", &rule.name);
+            rule.errors = counts.of("forebay_rule_errors_total", &rule.name);
+        }
+        rules
+    }
+}
+
+/// Sums of counters by metric and rule.
+struct RuleCounts(BTreeMap<(String, String), u64>);
+
+impl RuleCounts {
+    /// Reads the lines of an exposition that have a label `rule`.
+    fn read(exposition: &str) -> Self {
+        let mut sums = BTreeMap::new();
+        for line in exposition
+            .lines()
+            .filter(|line| line.starts_with("forebay_rule_"))
+        {
+            if let Some((metric, rule, value)) = sample(line) {
+                *sums
+                    .entry((metric.to_owned(), rule.to_owned()))
+                    .or_default() += value;
+            }
+        }
+        Self(sums)
+    }
+
+    fn of(&self, metric: &str, rule: &str) -> u64 {
+        let key = (metric.to_owned(), rule.to_owned());
+        self.0.get(&key).copied().unwrap_or(0)
+    }
+}
+
+/// Metric, rule and value of a line such as `name{rule="a",kind="json"} 3`. A rule's name has no quotes in it.
+fn sample(line: &str) -> Option<(&str, &str, u64)> {
+    let (metric, rest) = line.split_once('{')?;
+    let (labels, value) = rest.rsplit_once("} ")?;
+    let (_, behind) = labels.split_once("rule=\"")?;
+    let (rule, _) = behind.split_once('"')?;
+    Some((metric, rule, value.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_summed_over_the_other_labels() {
+        let counts = RuleCounts::read(
+            "# HELP forebay_rule_errors_total Errors.\n\
+             forebay_rule_errors_total{rule=\"a\",kind=\"json\"} 3\n\
+             forebay_rule_errors_total{kind=\"limit\",rule=\"a\"} 4\n\
+             forebay_rule_errors_total{rule=\"b\",kind=\"json\"} 5\n\
+             forebay_rules_loaded 2\n",
+        );
+        assert_eq!(counts.of("forebay_rule_errors_total", "a"), 7);
+        assert_eq!(counts.of("forebay_rule_errors_total", "b"), 5);
+        assert_eq!(counts.of("forebay_rule_matched_total", "a"), 0);
+    }
+}
