@@ -118,6 +118,5 @@ fn template_text(
 pub(crate) fn intrinsic(value: &Value) -> Option<&str> {
     let object = value.as_object().filter(|object| object.len() == 1)?;
     let name = object.keys().next()?;
-    (name == "Ref" || name == "ref" || name.starts_with("Fn::") || name.starts_with("fn::"))
-        .then_some(name)
+    (name == "Ref" || name.starts_with("Fn::")).then_some(name)
 }

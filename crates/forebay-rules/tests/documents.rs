@@ -1,6 +1,7 @@
 //! The forms of rule documents, and what is wrong with the ones that are refused.
 
 use forebay_rules::{Action, DocumentError, KinesisAction, RuleDocument, SqlVersion};
+use proptest::prelude::*;
 use serde_json::json;
 
 fn read(document: &serde_json::Value) -> Result<RuleDocument, DocumentError> {
@@ -266,6 +267,18 @@ fn refusals_name_the_member_and_what_to_do() {
         panic!("broken JSON was read");
     };
     assert_eq!((line, column), (2, 10));
+}
+
+proptest! {
+    #[test]
+    fn no_document_makes_the_reader_panic(text in "[\\[\\]{}:,\"a-z0-9 ]{0,60}", member in "sql|actions|kinesis|rule|Type|Properties") {
+        RuleDocument::from_json(text.as_bytes(), Some("r")).ok();
+        for value in [json!(null), json!([]), json!({}), json!([[]]), json!([{"kinesis": []}]), json!(text)] {
+            let document = json!({"sql": "SELECT *", "actions": [], member.as_str(): value});
+            read(&document).ok();
+            read(&json!({member.as_str(): value, "TopicRulePayload": value})).ok();
+        }
+    }
 }
 
 #[test]

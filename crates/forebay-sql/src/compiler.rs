@@ -253,6 +253,10 @@ impl Compiler {
                 evaluate,
             } => (fewest, most, evaluate),
             Body::Planned => {
+                // The arguments are checked too, so that one look shows all errors.
+                for argument in arguments {
+                    self.node(argument);
+                }
                 return self.unsupported(&format!("the function `{}`", function.name), name.span);
             }
             Body::Remote => {

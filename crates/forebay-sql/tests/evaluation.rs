@@ -179,6 +179,11 @@ fn limits_end_a_statement() {
         run("SELECT 2 IN l AS r FROM 'a/b'", &list, limits(500, 1000)),
         Err(EvalError::Steps)
     );
+    let members: Vec<_> = (0..6400).map(|n| format!("\"m{n}\":1")).collect();
+    let object = format!("{{{}}}", members.join(","));
+    let sql = "SELECT m0 + m6399 + missing AS r FROM 'a/b'";
+    assert_eq!(run(sql, &object, limits(304, 1000)), Ok(Selection::Written));
+    assert_eq!(run(sql, &object, limits(300, 1000)), Err(EvalError::Steps));
     assert_eq!(
         run("SELECT * FROM 'a/b'", "0123456789", limits(10, 10)),
         Ok(Selection::Payload)

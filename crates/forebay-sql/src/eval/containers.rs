@@ -11,24 +11,25 @@ enum Walk {
 }
 
 impl<'a> Evaluation<'a> {
-    /// The member of an object; Undefined for anything else.
-    pub(super) fn member(&self, value: Value<'a>, name: &str) -> Value<'a> {
-        match value {
+    /// The member of an object; Undefined for anything else. A look-up in a large object takes more than one step.
+    pub(super) fn member(&mut self, value: Value<'a>, name: &str) -> Result<Value<'a>, EvalError> {
+        Ok(match value {
             Value::Payload(item) => {
-                let member = self
-                    .parsed()
-                    .and_then(|document| document.member(item, name));
+                let Some(document) = self.parsed() else {
+                    return Ok(Value::Undefined);
+                };
+                let members = document.len(item);
+                let member = document.member(item, name);
+                self.step(members as usize / 64)?;
                 member.map_or(Value::Undefined, Value::Payload)
             }
             Value::Object(range) => {
                 let members = self.arena.members.get(range.indexes()).unwrap_or_default();
-                members
-                    .iter()
-                    .find(|(other, _)| *other == name)
-                    .map_or(Value::Undefined, |(_, value)| *value)
+                let member = members.iter().find(|(other, _)| *other == name);
+                member.map_or(Value::Undefined, |(_, value)| *value)
             }
             _ => Value::Undefined,
-        }
+        })
     }
 
     fn walk(&self, value: Value<'a>) -> Option<Walk> {

@@ -15,11 +15,11 @@ impl<'a> Evaluation<'a> {
             Node::Bool(value) => Value::Bool(*value),
             Node::Number(number) => Value::Number(*number),
             Node::Text(text) => Value::Text(Text::Borrowed(text)),
-            Node::Payload(path) => self.payload_member(path),
+            Node::Payload(path) => self.payload_member(path)?,
             Node::Member(base, path) => {
                 let base = self.evaluate(base)?;
                 path.iter()
-                    .fold(base, |value, name| self.member(value, name))
+                    .try_fold(base, |value, name| self.member(value, name))?
             }
             Node::Array(elements) => self.make_array(elements)?,
             Node::Object(members) => self.make_object(members)?,
@@ -49,18 +49,11 @@ impl<'a> Evaluation<'a> {
         })
     }
 
-    fn payload_member(&mut self, path: &'a [Box<str>]) -> Value<'a> {
-        let Some(document) = self.document() else {
-            return Value::Undefined;
-        };
-        let mut item = document.root();
-        for name in path {
-            match document.member(item, name) {
-                Some(member) => item = member,
-                None => return Value::Undefined,
-            }
-        }
-        Value::Payload(item)
+    fn payload_member(&mut self, path: &'a [Box<str>]) -> Result<Value<'a>, EvalError> {
+        let root = self.document().map(|document| document.root());
+        let root = root.map_or(Value::Undefined, Value::Payload);
+        path.iter()
+            .try_fold(root, |value, name| self.member(value, name))
     }
 
     fn make_array(&mut self, elements: &'a [Node]) -> Result<Value<'a>, EvalError> {
