@@ -12,6 +12,8 @@ use crate::telemetry::{Telemetry, pad};
 
 /// Messages that a device has in flight; it skips a measurement rather than having more.
 const IN_FLIGHT_MAX: usize = 64;
+/// Least reading, in tenths: payloads have two digits before the point, and a JSON number cannot begin with a zero.
+const READING_MIN: u16 = 100;
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
@@ -149,8 +151,8 @@ impl Device {
             }
             self.ledger.published += 1;
             let seq = self.ledger.published;
-            self.temperature = drift(self.temperature, 0, 450, entropy);
-            self.humidity = drift(self.humidity, 50, 990, entropy);
+            self.temperature = drift(self.temperature, READING_MIN, 450, entropy);
+            self.humidity = drift(self.humidity, READING_MIN, 990, entropy);
             let telemetry = Telemetry {
                 run: style.run,
                 device: &self.name,
@@ -240,6 +242,16 @@ mod tests {
         assert_eq!(expected, BACKOFF_MAX);
         device.opened(&style, 10, Time::ZERO);
         assert!(device.next_backoff(&mut entropy) <= BACKOFF_MIN);
+    }
+
+    #[test]
+    fn readings_never_need_a_leading_zero() {
+        let mut entropy = SeededEntropy::new(7);
+        let mut reading = READING_MIN;
+        for _ in 0..1000 {
+            reading = drift(reading, READING_MIN, 990, &mut entropy);
+            assert!((100..1000).contains(&reading), "{reading}");
+        }
     }
 
     #[test]
