@@ -97,6 +97,14 @@ fn the_examples_of_the_developer_guide_run() {
 }
 
 #[test]
+fn a_set_is_shared_by_threads_and_buffers_move_between_them() {
+    fn is_shared<T: Send + Sync>() {}
+    fn moves<T: Send>() {}
+    is_shared::<RuleSet>();
+    moves::<(Scratch, Evaluated)>();
+}
+
+#[test]
 fn verbatim_data_is_the_message_s_own_memory() {
     let rules = set(vec![document("r", "SELECT * FROM 'a'", &to("s", "k"))]);
     let payload = Bytes::from(vec![7; 100]);

@@ -11,7 +11,8 @@ enum Walk {
 }
 
 impl<'a> Evaluation<'a> {
-    /// The member of an object; Undefined for anything else. A look-up in a large object takes more than one step.
+    /// The member of an object; Undefined for anything else. A look-up goes over all members, because the last of
+    /// equal names wins, so that every 64 of them are one more step.
     pub(super) fn member(&mut self, value: Value<'a>, name: &str) -> Result<Value<'a>, EvalError> {
         Ok(match value {
             Value::Payload(item) => {
