@@ -220,6 +220,11 @@ impl RunningBroker {
         }
     }
 
+    /// True when a thread of the broker has ended although nobody closed it: nothing that it carried is served.
+    pub fn has_failed(&self) -> bool {
+        !*self.finish.borrow() && self.threads.iter().any(JoinHandle::is_finished)
+    }
+
     /// First step of a stop: no new connection is taken in.
     pub fn stop_accepting(&self) {
         self.shared.draining.store(true, Ordering::SeqCst);

@@ -82,7 +82,7 @@ impl Default for ListenerConfig {
 /// Bounds that each listener may set for itself.
 #[derive(Debug, Clone)]
 pub struct ListenerLimits {
-    /// Bytes and levels of a topic name or filter.
+    /// Bytes and levels of a topic name or filter. More than 1 024 levels are never accepted.
     pub topic: TopicLimits,
     /// Bytes of a payload.
     pub payload_bytes: usize,

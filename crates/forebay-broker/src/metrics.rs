@@ -147,7 +147,7 @@ struct Offsets {
     owed: usize,
 }
 
-const CONNECT_RESULTS: [&str; 9] = [
+const CONNECT_RESULTS: [&str; 10] = [
     "ok",
     "bad_credentials",
     "not_authorised",
@@ -155,6 +155,7 @@ const CONNECT_RESULTS: [&str; 9] = [
     "client_id",
     "quota",
     "rate",
+    "authorizer_unavailable",
     "timeout",
     "malformed",
 ];

@@ -194,8 +194,9 @@ impl Cause {
         match self {
             Self::NotAuthorised => "not_authorised",
             Self::UnsupportedLevel | Self::UnsupportedLevelV5 => "protocol_version",
-            Self::ClientId => "client_id",
-            Self::Quota | Self::Draining | Self::Shutdown => "quota",
+            Self::ClientId | Self::TakenOver => "client_id",
+            Self::Quota => "quota",
+            Self::Draining | Self::Shutdown => "authorizer_unavailable",
             Self::ConnectRate => "rate",
             Self::AuthMethod => "bad_credentials",
             Self::ConnectTimeout | Self::PacketTimeout | Self::ConnectionLost => "timeout",

@@ -49,6 +49,11 @@ impl RetainedScan {
             after: None,
         }
     }
+
+    /// The filter of the subscription.
+    pub(crate) fn filter(&self) -> &str {
+        &self.filter
+    }
 }
 
 impl Retained {

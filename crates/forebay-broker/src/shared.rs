@@ -22,6 +22,9 @@ use crate::wire::{GateRules, PropertyLimits};
 /// Connections above the bound that are answered with a refusal instead of being closed without a word.
 const REFUSED_MAX: usize = 128;
 
+/// Topic levels beyond any configuration: the subscriptions are walked level by level on the stack.
+const TOPIC_LEVELS_MAX: usize = 1024;
+
 /// State and settings that every worker uses.
 pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
@@ -150,10 +153,12 @@ pub(crate) enum Admittance {
 impl Listener {
     pub(crate) fn new(
         index: usize,
-        config: ListenerConfig,
+        mut config: ListenerConfig,
         address: SocketAddr,
         now: Time,
     ) -> Self {
+        let levels = &mut config.limits.topic.levels_max;
+        *levels = (*levels).min(TOPIC_LEVELS_MAX);
         let rate = AcceptRate::new(
             config.limits.connects_per_second,
             config.limits.connects_burst,

@@ -245,14 +245,10 @@ impl Connection {
         slot: u32,
         at: Moment,
     ) -> Admission {
-        let client_id = self
-            .session
-            .as_ref()
-            .map(|session| Arc::clone(&session.client_id));
         let message = Message {
             topic: accepted.topic,
             payload: &accepted.payload,
-            client_id: client_id.as_deref(),
+            client_id: self.session.as_ref().map(|session| &*session.client_id),
             timestamp_ms: at.wall_millis,
         };
         let publish = Publish {

@@ -61,7 +61,13 @@ impl Connection {
         // Before anything that the subscription brings: deliveries are written after the packets of this turn.
         self.send(worker, Packet::SubAck(ack, None));
         if let Some(session) = &mut self.session {
-            session.scans.extend(scans);
+            for scan in scans {
+                // A scan that has not come to its end starts again, so there is at most one per subscription.
+                session
+                    .scans
+                    .retain(|(other, _)| other.filter() != scan.0.filter());
+                session.scans.push_back(scan);
+            }
         }
     }
 
@@ -117,18 +123,22 @@ impl Connection {
         let Some(session) = &mut self.session else {
             return;
         };
-        let reasons: Vec<UnsubAckReason> = filters
-            .iter()
-            .map(
-                |filter| match session.subscriptions.remove(filter.as_str()) {
-                    Some(_) => UnsubAckReason::Success,
-                    None => UnsubAckReason::NoSubscriptionExisted,
-                },
-            )
-            .collect();
-        if reasons.contains(&UnsubAckReason::Success) {
-            let filters = filters.iter().map(String::as_str);
-            self.shared.subscriptions.unsubscribe(self.key, filters);
+        let mut reasons = Vec::with_capacity(filters.len());
+        let mut removed = Vec::new();
+        for filter in filters {
+            if session.subscriptions.remove(filter.as_str()).is_some() {
+                session.scans.retain(|(scan, _)| scan.filter() != filter);
+                removed.push(filter.as_str());
+                reasons.push(UnsubAckReason::Success);
+            } else {
+                reasons.push(UnsubAckReason::NoSubscriptionExisted);
+            }
+        }
+        if !removed.is_empty() {
+            // Only what the session had: another text, valid as a filter or not, may name no subscription of it.
+            self.shared
+                .subscriptions
+                .unsubscribe(self.key, removed.into_iter());
         }
         self.send(worker, Packet::UnsubAck(UnsubAck { pkid, reasons }, None));
     }

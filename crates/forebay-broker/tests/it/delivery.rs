@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use forebay_broker::RuntimeFlavour;
+
 use crate::bed::{Bed, Plan, wait_for};
 use crate::client::{connect_v5, packet, publish, subscribe, text};
 
@@ -89,6 +91,17 @@ fn subscribe_and_unsubscribe_answer_every_filter() {
         assert_eq!(client.packet(), expected);
         client.publish("a/b", b"x", 0, 0, v5);
         client.assert_quiet();
+
+        // A text that is no filter takes no other subscription away.
+        client.subscribe(9, "c/#", 0, v5);
+        client.subscribe(10, "d", 0, v5);
+        let mut body = vec![0, 11];
+        body.extend(v5.then_some(0));
+        body.extend([text("c/#/x"), text("d")].concat());
+        client.send(&packet(0xa2, &body));
+        assert_eq!(client.packet()[0], 0xb0);
+        client.publish("c/e", b"x", 0, 0, v5);
+        assert!(client.packet().ends_with(b"x"));
     }
     wait_for("no subscription", || bed.status().subscriptions == 0);
 }
@@ -231,7 +244,16 @@ fn a_slow_subscriber_loses_messages_by_count_and_slows_nobody() {
 
 #[test]
 fn every_session_gets_a_message_whichever_worker_it_is_on() {
-    let bed = Bed::start();
+    spread_over_workers(&Bed::start());
+}
+
+#[test]
+fn one_runtime_for_all_workers_does_the_same() {
+    let plan = Plan::default().with(|config| config.runtime = RuntimeFlavour::Shared);
+    spread_over_workers(&plan.start());
+}
+
+fn spread_over_workers(bed: &Bed) {
     let mut subscribers: Vec<_> = (0..40)
         .map(|index| {
             let mut client = bed.v5(&format!("s{index}"));

@@ -162,6 +162,31 @@ fn without_room_a_publish_waits_and_its_connection_is_not_read() {
 }
 
 #[test]
+fn qos_0_waits_for_room_too_and_goes_on_in_order() {
+    let bed = Plan {
+        ingest_bytes: 4096,
+        ..Plan::default()
+    }
+    .start();
+    bed.sink.paused.store(true, Ordering::SeqCst);
+    let mut client = bed.v5("a");
+    client.publish("r/x", b"{}", 2, 1, true);
+    for _ in 0..10 {
+        client.publish("r/x", &[b'x'; 1000], 0, 0, true);
+    }
+    client.publish("nobody", b"{}", 2, 2, true);
+    wait_for("a stalled connection", || {
+        bed.status().connections_stalled == 1
+    });
+    bed.sink.paused.store(false, Ordering::SeqCst);
+    assert_eq!(client.packet(), [0x40, 2, 0, 1]);
+    assert_eq!(client.packet(), [0x40, 4, 0, 2, 0x10, 0]);
+    wait_for("eleven records", || {
+        bed.sink.settled.load(Ordering::SeqCst) == 11
+    });
+}
+
+#[test]
 fn a_stalled_connection_that_goes_away_gives_its_message_up() {
     let bed = Plan {
         ingest_bytes: 4096,
