@@ -91,3 +91,108 @@ fn decimal(mut value: u128, body: &mut Vec<u8>) {
     }
     body.extend_from_slice(&digits[start..]);
 }
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+    use forebay_core::{HashKey, ShardMap, Time};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::testing::record;
+
+    fn stream() -> StreamName {
+        StreamName::new("my_stream-1.x").unwrap()
+    }
+
+    fn encoded(records: &[Record]) -> Value {
+        let mut body = b"left over".to_vec();
+        put_records(&stream(), records.iter(), &mut body);
+        serde_json::from_slice(&body).expect("a JSON body")
+    }
+
+    #[test]
+    fn the_body_is_the_json_that_the_api_defines() {
+        let mut explicit = record(2, "b", b"", Time::ZERO);
+        explicit.explicit = true;
+        explicit.hash = HashKey::new(u128::MAX);
+        let records = [record(1, "a", b"hello", Time::ZERO), explicit];
+        assert_eq!(
+            encoded(&records),
+            json!({"StreamName": "my_stream-1.x", "Records": [
+                {"Data": "aGVsbG8=", "PartitionKey": "a"},
+                {"Data": "", "PartitionKey": "b", "ExplicitHashKey": u128::MAX.to_string()},
+            ]})
+        );
+    }
+
+    #[test]
+    fn any_key_and_any_payload_come_back_from_the_body() {
+        let keys = ["\"", "\\", "\u{0}\u{1f}\n", "\u{2028}", "é😀", "a\"b\\c/d", "\u{7f}"];
+        for key in keys {
+            for len in 0..70_u8 {
+                let data: Vec<u8> = (0..len).map(|byte| byte.wrapping_mul(37)).collect();
+                let body = encoded(&[record(1, key, &data, Time::ZERO)]);
+                let entry = &body["Records"][0];
+                assert_eq!(entry["PartitionKey"], key);
+                assert_eq!(STANDARD.decode(entry["Data"].as_str().unwrap()).unwrap(), data);
+            }
+        }
+    }
+
+    #[test]
+    fn the_estimate_covers_the_body() {
+        let mut explicit = record(2, &"k".repeat(256), &[0; 1000], Time::ZERO);
+        explicit.explicit = true;
+        explicit.hash = HashKey::new(u128::MAX);
+        let records = [record(1, "a", b"", Time::ZERO), explicit];
+        let mut body = Vec::new();
+        put_records(&stream(), records.iter(), &mut body);
+        assert!(body_bytes(&stream(), records.iter()) >= body.len());
+    }
+
+    /// Lines of a file of vectors, which carry keys with control characters: only `\n` ends a line.
+    fn vectors(name: &str) -> Vec<Value> {
+        let path = format!("{}/../../tests/conformance/{name}", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(path).expect("the vectors are in the repository");
+        let lines = text.split('\n').filter(|line| !line.is_empty());
+        lines.map(|line| serde_json::from_str(line).expect("a JSON line")).collect()
+    }
+
+    fn check_shards(hash: HashKey, vector: &Value) {
+        let shards = vector["shard"].as_object().expect("shard indices");
+        assert!(!shards.is_empty());
+        for (count, index) in shards {
+            let map = ShardMap::even(count.parse().unwrap()).unwrap();
+            assert_eq!(map.lookup(hash) as u64, index.as_u64().unwrap(), "{count} shards: {vector}");
+        }
+    }
+
+    #[test]
+    fn explicit_hash_keys_are_sent_as_they_are_and_land_where_the_vectors_say() {
+        let vectors = vectors("explicit_hash_keys.jsonl");
+        assert_eq!(vectors.len(), 64);
+        for vector in vectors {
+            let text = vector["explicit_hash_key"].as_str().unwrap();
+            let hash: HashKey = text.parse().unwrap();
+            let mut record = record(1, "any", b"x", Time::ZERO);
+            record.explicit = true;
+            record.hash = hash;
+            assert_eq!(encoded(&[record])["Records"][0]["ExplicitHashKey"], text);
+            check_shards(hash, &vector);
+        }
+    }
+
+    #[test]
+    fn partition_keys_are_sent_as_they_are_and_land_where_the_vectors_say() {
+        let vectors = vectors("partition_keys.jsonl");
+        assert_eq!(vectors.len(), 200);
+        for vector in vectors {
+            let key = vector["partition_key"].as_str().unwrap();
+            let record = record(1, key, b"x", Time::ZERO);
+            assert_eq!(record.hash.to_string(), vector["hash_key"].as_str().unwrap());
+            check_shards(record.hash, &vector);
+            assert_eq!(encoded(&[record])["Records"][0]["PartitionKey"], key);
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! What the unit tests share: records made by hand, and a stream to make them for.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,15 +8,14 @@ use forebay_core::{
     AckMode, HashKey, Message, OnFull, Ordering, PartitionKey, QoS, SeededEntropy, ShardMap, Time,
 };
 use forebay_metrics::Registry;
-use forebay_pipeline::{Pipeline, PipelineConfig, Publish, Record, SinkEvent, StreamId};
+use forebay_pipeline::{Pipeline, PipelineConfig, Record, SinkEvent, StreamId};
 use forebay_rules::{RuleDocument, RuleLimits, RuleSet, RuleSettings};
-use std::sync::Arc;
 
 /// A pipeline with one rule that forwards everything to stream `s`.
 pub(crate) fn pipeline() -> Pipeline {
     let document = br#"{"sql": "SELECT * FROM '#'", "actions": [
         {"kinesis": {"roleArn": "arn:aws:iam::1:role/r", "streamName": "s", "partitionKey": "${topic()}"}}]}"#;
-    let document = RuleDocument::from_json(document, "all").expect("a legal document");
+    let document = RuleDocument::from_json(document, Some("all")).expect("a legal document");
     let rules = RuleSet::build(vec![(document, RuleSettings::default())], RuleLimits::default());
     let config = PipelineConfig {
         workers: 1,

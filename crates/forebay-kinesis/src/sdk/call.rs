@@ -11,7 +11,8 @@ use std::task::{Context, Poll};
 use aws_sdk_kinesis::operation::put_records::PutRecordsOutput;
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::context::{
-    BeforeDeserializationInterceptorContextMut, BeforeTransmitInterceptorContextMut, Error, Output,
+    BeforeDeserializationInterceptorContextMut, BeforeTransmitInterceptorContextMut,
+    BeforeTransmitInterceptorContextRef, Error, Output,
 };
 use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
 use aws_smithy_runtime_api::client::orchestrator::{HttpResponse, OrchestratorError};
@@ -28,18 +29,58 @@ use crate::api::PutRecordsAnswer;
 /// What a call shares with the machinery that carries it out.
 #[derive(Debug, Default)]
 pub(super) struct CallState {
+    /// The request was signed and handed to the transport. An error before that is one of the settings: endpoint,
+    /// region, credentials.
+    dispatched: AtomicBool,
     /// The transport has asked for the body: from then on the service may have it.
     started: AtomicBool,
     answer: Mutex<Option<PutRecordsAnswer>>,
 }
 
 impl CallState {
+    /// True when the last attempt was handed to the transport.
+    pub(super) fn dispatched(&self) -> bool {
+        self.dispatched.load(Ordering::Acquire)
+    }
+
+    /// True when the service may have the body.
     pub(super) fn started(&self) -> bool {
         self.started.load(Ordering::Acquire)
     }
 
     pub(super) fn take_answer(&self) -> Option<PutRecordsAnswer> {
         self.answer.lock().expect("no panic while the answer is locked").take()
+    }
+}
+
+/// Notices how far a call comes.
+#[derive(Debug)]
+pub(super) struct CallWatch(pub(super) Arc<CallState>);
+
+#[dyn_dispatch_hint]
+impl Intercept for CallWatch {
+    fn name(&self) -> &'static str {
+        "CallWatch"
+    }
+
+    fn read_before_attempt(
+        &self,
+        _context: &BeforeTransmitInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _cfg: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        self.0.dispatched.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    fn read_before_transmit(
+        &self,
+        _context: &BeforeTransmitInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _cfg: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        self.0.dispatched.store(true, Ordering::Release);
+        Ok(())
     }
 }
 

@@ -7,13 +7,14 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_types::error::display::DisplayErrorContext;
 use compact_str::CompactString;
 
+use super::call::CallState;
 use crate::classify::{CallError, CallFailure};
 
 /// Longest error text that is kept.
 const MESSAGE_BYTES_MAX: usize = 512;
 
-/// What an error of the SDK says. `started` is true when the transport had begun to take the body.
-pub(super) fn call_error<E>(error: SdkError<E, HttpResponse>, started: bool) -> CallError
+/// What an error of the SDK says about a call that came as far as `state` says.
+pub(super) fn call_error<E>(error: SdkError<E, HttpResponse>, state: &CallState) -> CallError
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
@@ -28,24 +29,33 @@ where
             service_error("", &text(&error), context.raw())
         }
         SdkError::ResponseError(_) => local(CallFailure::Unclear, "UnreadableAnswer", &error),
-        SdkError::ConstructionFailure(_) => local(CallFailure::Construction, "Construction", &error),
         SdkError::DispatchFailure(failure) if failure.is_user() => {
             local(CallFailure::Construction, "Construction", &error)
         }
-        SdkError::TimeoutError(_) => local(unsent_or(started), "Timeout", &error),
-        _ if !started => local(CallFailure::NotSent, "Connect", &error),
-        _ => local(CallFailure::Unclear, "Transport", &error),
+        _ => local(reached(state), code_of(state), &error),
     }
 }
 
 /// No answer in time.
-pub(super) fn timeout(after: Duration, started: bool) -> CallError {
-    let code = if started { "Timeout" } else { "Connect" };
-    CallError::local(unsent_or(started), code, format!("no answer within {after:?}"))
+pub(super) fn timeout(after: Duration, state: &CallState) -> CallError {
+    let code = if state.started() { "Timeout" } else { code_of(state) };
+    CallError::local(reached(state), code, format!("no answer within {after:?}"))
 }
 
-fn unsent_or(started: bool) -> CallFailure {
-    if started { CallFailure::Unclear } else { CallFailure::NotSent }
+fn reached(state: &CallState) -> CallFailure {
+    match (state.dispatched(), state.started()) {
+        (false, _) => CallFailure::Construction,
+        (true, false) => CallFailure::NotSent,
+        (true, true) => CallFailure::Unclear,
+    }
+}
+
+fn code_of(state: &CallState) -> &'static str {
+    match reached(state) {
+        CallFailure::Construction => "Construction",
+        CallFailure::NotSent => "Connect",
+        CallFailure::Unclear | CallFailure::Service(_) => "Transport",
+    }
 }
 
 fn local<E>(failure: CallFailure, code: &str, error: &SdkError<E, HttpResponse>) -> CallError

@@ -3,6 +3,8 @@
 mod answer;
 mod call;
 mod error;
+#[cfg(test)]
+mod tests;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -14,7 +16,7 @@ use aws_config::{BehaviorVersion, Region};
 use aws_sdk_kinesis::config::{Credentials, IdentityCache, SharedCredentialsProvider};
 use aws_sdk_kinesis::operation::list_shards::ListShardsOutput;
 use aws_sdk_kinesis::types::{ShardFilter, ShardFilterType, StreamMode, StreamStatus};
-use aws_sdk_kinesis::{Client, Config};
+use aws_sdk_kinesis::Client;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::{Connector, tls};
 use aws_smithy_runtime_api::box_error::BoxError;
@@ -26,7 +28,7 @@ use aws_smithy_types::config_bag::ConfigBag;
 use bytes::Bytes;
 use forebay_core::{Shard, StreamName};
 
-use self::call::{CallState, PutRecordsCall};
+use self::call::{CallState, CallWatch, PutRecordsCall};
 use self::error::call_error;
 use crate::api::{KinesisApi, PutRecordsAnswer, StreamSummary};
 use crate::classify::{CallError, CallFailure};
@@ -113,7 +115,9 @@ impl SdkKinesis {
                 request.stream_name(stream.as_str()).set_shard_filter(filter)
             }
         };
-        request.send().await.map_err(|error| call_error(error, true))
+        let state = Arc::new(CallState::default());
+        let watched = request.customize().interceptor(CallWatch(Arc::clone(&state)));
+        watched.send().await.map_err(|error| call_error(error, &state))
     }
 
     async fn list_all(&self, stream: &StreamName, filtered: bool) -> Result<Vec<Shard>, CallError> {
@@ -147,10 +151,10 @@ impl KinesisApi for SdkKinesis {
         let call = PutRecordsCall { body, state: Arc::clone(&state) };
         // The records are in the body that replaces what the SDK makes of this.
         let request = self.data().put_records().stream_name(stream.as_str()).set_records(Some(Vec::new()));
-        let sent = tokio::time::timeout(timeout, request.customize().interceptor(call).send()).await;
-        match sent {
-            Err(_elapsed) => Err(error::timeout(timeout, state.started())),
-            Ok(Err(error)) => Err(call_error(error, state.started())),
+        let request = request.customize().interceptor(CallWatch(Arc::clone(&state))).interceptor(call);
+        match tokio::time::timeout(timeout, request.send()).await {
+            Err(_elapsed) => Err(error::timeout(timeout, &state)),
+            Ok(Err(error)) => Err(call_error(error, &state)),
             Ok(Ok(_)) => state.take_answer().ok_or_else(|| {
                 CallError::local(CallFailure::Unclear, "UnreadableAnswer", "the answer was not read")
             }),
@@ -173,7 +177,9 @@ impl KinesisApi for SdkKinesis {
 
     async fn describe_summary(&self, stream: &StreamName) -> Result<StreamSummary, CallError> {
         let request = self.control().describe_stream_summary().stream_name(stream.as_str());
-        let output = request.send().await.map_err(|error| call_error(error, true))?;
+        let state = Arc::new(CallState::default());
+        let watched = request.customize().interceptor(CallWatch(Arc::clone(&state)));
+        let output = watched.send().await.map_err(|error| call_error(error, &state))?;
         let Some(summary) = output.stream_description_summary() else {
             return Ok(StreamSummary::default());
         };
@@ -192,7 +198,7 @@ impl KinesisApi for SdkKinesis {
         for slot in [&self.data, &self.control] {
             let mut client = slot.lock().expect("no panic while the client is locked");
             let fresh = client.config().to_builder().identity_cache(IdentityCache::lazy().build());
-            *client = Client::from_conf(Config::from(fresh.build()));
+            *client = Client::from_conf(fresh.build());
         }
     }
 }

@@ -287,7 +287,8 @@ impl<A: KinesisApi> Sender<A> {
             }
             SinkEvent::Lanes { stream, table } => {
                 let index = stream.id().index();
-                if let Some(sink) = self.stream_mut(index) {
+                if let Some(sink) = self.streams.get_mut(index).and_then(Option::as_mut) {
+                    sink.metrics.set_map(&mut self.metrics, &table.map);
                     sink.lanes(table, now);
                 }
                 self.mark(index);
