@@ -1,12 +1,12 @@
 //! A broker as the program holds it: start, look at, stop step by step.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
-use forebay_core::{Clock, SeededEntropy, Time};
-use forebay_metrics::{Gauge, Registry};
+use forebay_core::{Clock, SeededEntropy};
+use forebay_metrics::Registry;
 use forebay_pipeline::Intake;
 use tokio::sync::watch;
 use tracing::{error, info};
@@ -15,9 +15,10 @@ use crate::config::{BrokerConfig, ListenerConfig};
 use crate::error::StartError;
 use crate::listener::bind;
 use crate::mailbox::MailboxWake;
-use crate::outcome::{Cause, Version};
+use crate::outcome::Cause;
 use crate::runtime::{WorkerParts, start};
-use crate::shared::{Listener, Shared, WorkerLoad};
+use crate::shared::{Listener, Shared};
+use crate::status::{BrokerObserver, register_gauges};
 use crate::worker::{Worker, WorkerHandle};
 
 /// Workers are numbered with 16 bits in tickets.
@@ -53,48 +54,6 @@ pub struct RunningBroker {
     threads: Vec<JoinHandle<()>>,
     stop_accepting: watch::Sender<bool>,
     finish: watch::Sender<bool>,
-}
-
-/// Figures of a broker. They are of slightly different moments while it runs.
-#[derive(Debug, Clone)]
-pub struct BrokerStatus {
-    /// The listeners, in the order of the configuration.
-    pub listeners: Vec<ListenerStatus>,
-    /// True until the broker is told to stop accepting.
-    pub accepting: bool,
-    /// Open sockets.
-    pub connections: usize,
-    /// Connections whose message waits for room.
-    pub connections_stalled: usize,
-    /// Client ids in use.
-    pub sessions: usize,
-    /// Subscriptions of all sessions.
-    pub subscriptions: usize,
-    /// Retained messages.
-    pub retained_messages: usize,
-    /// Their bytes.
-    pub retained_bytes: usize,
-    /// Messages that wait for subscribers.
-    pub queued_messages: usize,
-    /// Their bytes.
-    pub queued_bytes: usize,
-    /// When the worker that is silent for the longest last took a turn, on the broker's clock.
-    pub last_tick: Time,
-}
-
-/// Figures of one listener.
-#[derive(Debug, Clone)]
-pub struct ListenerStatus {
-    /// Its name.
-    pub name: String,
-    /// Where it listens.
-    pub address: SocketAddr,
-    /// Open sockets.
-    pub connections: usize,
-    /// Clients with MQTT 3.1.1.
-    pub clients_v311: usize,
-    /// Clients with MQTT 5.0.
-    pub clients_v5: usize,
 }
 
 impl Broker {
@@ -215,9 +174,7 @@ impl RunningBroker {
 
     /// A handle that only looks, for the admin server.
     pub fn observer(&self) -> BrokerObserver {
-        BrokerObserver {
-            shared: Arc::clone(&self.shared),
-        }
+        BrokerObserver::new(Arc::clone(&self.shared))
     }
 
     /// True when a thread of the broker has ended although nobody closed it: nothing that it carried is served.
@@ -277,146 +234,4 @@ impl Drop for RunningBroker {
     fn drop(&mut self) {
         self.close_all();
     }
-}
-
-/// Looks at a broker. Cloning gives another handle; it does not keep the broker running.
-#[derive(Debug, Clone)]
-pub struct BrokerObserver {
-    shared: Arc<Shared>,
-}
-
-impl BrokerObserver {
-    /// The figures of this moment.
-    pub fn status(&self) -> BrokerStatus {
-        let shared = &self.shared;
-        let (retained_messages, retained_bytes) = shared.retained.size();
-        let sum = |field: LoadField| -> usize {
-            shared
-                .loads
-                .iter()
-                .map(|load| field(load).load(Ordering::Relaxed))
-                .sum()
-        };
-        let ticks = shared
-            .loads
-            .iter()
-            .map(|load| load.ticked.load(Ordering::Relaxed));
-        BrokerStatus {
-            listeners: shared
-                .listeners
-                .iter()
-                .map(|listener| listener_status(listener))
-                .collect(),
-            accepting: !shared.draining.load(Ordering::Relaxed),
-            connections: shared.connections.load(Ordering::Relaxed),
-            connections_stalled: shared.stalled.load(Ordering::Relaxed),
-            sessions: shared.client_ids.len(),
-            subscriptions: shared.subscriptions.len(),
-            retained_messages,
-            retained_bytes,
-            queued_messages: sum(|load| &load.queued_messages),
-            queued_bytes: sum(|load| &load.queued_bytes),
-            last_tick: Time::from_nanos(ticks.min().unwrap_or(0)),
-        }
-    }
-}
-
-fn listener_status(listener: &Listener) -> ListenerStatus {
-    ListenerStatus {
-        name: listener.config.name.clone(),
-        address: listener.address,
-        connections: listener.connections.load(Ordering::Relaxed),
-        clients_v311: listener.clients(Version::V311).load(Ordering::Relaxed),
-        clients_v5: listener.clients(Version::V5).load(Ordering::Relaxed),
-    }
-}
-
-/// Picks one figure of a worker.
-type LoadField = fn(&WorkerLoad) -> &AtomicUsize;
-
-/// Registers what is looked up at scrape.
-fn register_gauges(shared: &Arc<Shared>) {
-    let registry = &shared.registry;
-    let gauge = |name: &'static str, help: &'static str| registry.gauge(name, help, &[]);
-    let clients: Vec<(Arc<Listener>, Version, Gauge)> = shared
-        .listeners
-        .iter()
-        .flat_map(|listener| {
-            [Version::V311, Version::V5].map(|version| {
-                let labels = [
-                    ("listener", listener.config.name.as_str()),
-                    ("protocol", version.as_str()),
-                ];
-                let gauge = registry.gauge("forebay_connections", "Connected clients.", &labels);
-                (Arc::clone(listener), version, gauge)
-            })
-        })
-        .collect();
-    let directed = |name: &'static str, help: &'static str, direction: &str| {
-        registry.gauge(name, help, &[("direction", direction)])
-    };
-    let inflight = "Messages with QoS 1 and 2 that are not acknowledged.";
-    let worker_sums: Vec<(LoadField, Gauge)> = vec![
-        (
-            |load| &load.inflight_in,
-            directed("forebay_inflight_messages", inflight, "in"),
-        ),
-        (
-            |load| &load.inflight_out,
-            directed("forebay_inflight_messages", inflight, "out"),
-        ),
-        (
-            |load| &load.queued_messages,
-            directed(
-                "forebay_queued_messages",
-                "Messages that wait in sessions.",
-                "out",
-            ),
-        ),
-        (
-            |load| &load.queued_bytes,
-            directed(
-                "forebay_queued_bytes",
-                "Bytes that wait in sessions.",
-                "out",
-            ),
-        ),
-    ];
-    let stalled = gauge(
-        "forebay_connections_stalled",
-        "Connections that are not read because their message waits for room.",
-    );
-    let sessions = gauge("forebay_sessions", "Client ids in use.");
-    let subscriptions = gauge("forebay_subscriptions", "Subscriptions.");
-    let messages = gauge("forebay_retained_messages", "Retained messages.");
-    let bytes = gauge("forebay_retained_bytes", "Bytes of retained messages.");
-    let partial = gauge(
-        "forebay_partial_packet_bytes",
-        "Bytes taken for incomplete packets.",
-    );
-    // The registry may outlive the broker and must not keep it alive.
-    let weak: Weak<Shared> = Arc::downgrade(shared);
-    registry.on_scrape(move || {
-        let Some(shared) = weak.upgrade() else {
-            return;
-        };
-        for (listener, version, gauge) in &clients {
-            gauge.set(listener.clients(*version).load(Ordering::Relaxed) as f64);
-        }
-        for (field, gauge) in &worker_sums {
-            let sum: usize = shared
-                .loads
-                .iter()
-                .map(|load| field(load).load(Ordering::Relaxed))
-                .sum();
-            gauge.set(sum as f64);
-        }
-        stalled.set(shared.stalled.load(Ordering::Relaxed) as f64);
-        sessions.set(shared.client_ids.len() as f64);
-        subscriptions.set(shared.subscriptions.len() as f64);
-        let (retained_messages, retained_bytes) = shared.retained.size();
-        messages.set(retained_messages as f64);
-        bytes.set(retained_bytes as f64);
-        partial.set(shared.partial.used() as f64);
-    });
 }

@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use foldhash::quality::RandomState;
 use forebay_core::Time;
 
-use crate::worker::ConnectionKey;
+use crate::slot::ConnectionKey;
 
 /// Locks that connects share: enough that workers rarely meet.
 const SHARDS: usize = 16;

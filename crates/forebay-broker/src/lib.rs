@@ -29,17 +29,18 @@ mod retained;
 mod runtime;
 mod session;
 mod shared;
+mod slot;
+mod status;
 mod subscriptions;
 mod task;
 mod wire;
 mod worker;
 
-pub use broker::{
-    Broker, BrokerObserver, BrokerParts, BrokerStatus, ListenerStatus, RunningBroker,
-};
+pub use broker::{Broker, BrokerParts, RunningBroker};
 pub use config::{
     BrokerConfig, BrokerLimits, ListenerConfig, ListenerLimits, MqttSettings, OnQueueFull,
     RuntimeFlavour,
 };
 pub use error::StartError;
 pub use outcome::Version;
+pub use status::{BrokerObserver, BrokerStatus, ListenerStatus};

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use crate::outcome::Cause;
 use crate::publication::Publication;
-use crate::worker::ConnectionKey;
+use crate::slot::ConnectionKey;
 
 /// Deliveries that wait for one worker.
 const DELIVERIES_MAX: usize = 65_536;

@@ -133,9 +133,11 @@ impl Cause {
     fn connack_v5(self) -> Option<ConnectReturnCode> {
         Some(match self {
             Self::Malformed => ConnectReturnCode::MalformedPacket,
-            Self::ProtocolError | Self::TakenOver | Self::ReceiveMaximum | Self::TopicAlias => {
+            Self::ProtocolError | Self::ReceiveMaximum | Self::TopicAlias => {
                 ConnectReturnCode::ProtocolError
             }
+            // A still newer connection came while this one waited for its client id.
+            Self::TakenOver => ConnectReturnCode::ServerBusy,
             Self::UnsupportedLevelV5 => ConnectReturnCode::UnsupportedProtocolVersion,
             Self::ClientId => ConnectReturnCode::ClientIdentifierNotValid,
             Self::NotAuthorised => ConnectReturnCode::NotAuthorized,

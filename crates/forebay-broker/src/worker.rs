@@ -11,7 +11,7 @@ use std::task::Waker;
 
 use bytes::Bytes;
 use forebay_core::{AckMode, Message, SeededEntropy, Ticket, Time};
-use forebay_pipeline::{AckRing, Admission, Drained, Intake, Publish};
+use forebay_pipeline::{Admission, Drained, Intake, Publish};
 use slab::Slab;
 use tracing::warn;
 
@@ -20,58 +20,10 @@ use crate::mailbox::{Delivery, Mail, Mailbox, Request};
 use crate::metrics::{Dropped, Limit, Tally};
 use crate::outcome::Cause;
 use crate::publication::Publication;
-use crate::session::{Pushed, QueueLimits, Queued, SessionQueue};
+use crate::session::{Pushed, QueueLimits, Queued};
 use crate::shared::Shared;
+use crate::slot::{ConnectionKey, Slot};
 use crate::subscriptions::{Matcher, Target};
-
-/// Names one connection of the broker; never used again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct ConnectionKey {
-    pub(crate) worker: u16,
-    pub(crate) index: u32,
-    pub(crate) generation: u32,
-}
-
-/// What is needed to answer a publish.
-#[derive(Debug)]
-pub(crate) struct Reply {
-    pub(crate) packet_id: u16,
-    /// PUBREC instead of PUBACK.
-    pub(crate) qos2: bool,
-    pub(crate) code: AckCode,
-    pub(crate) ack: AckMode,
-    pub(crate) received: Time,
-}
-
-/// Reason codes of PUBACK and PUBREC that are used (MQTT 5.0, 3.4.2.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum AckCode {
-    Success,
-    NoMatchingSubscribers,
-    ImplementationSpecific,
-    NotAuthorised,
-    TopicNameInvalid,
-    QuotaExceeded,
-}
-
-/// What others may touch of a connection.
-#[derive(Debug)]
-pub(crate) struct Slot {
-    generation: u32,
-    waker: Option<Waker>,
-    pub(crate) ring: AckRing<Reply>,
-    /// A message of it waits for room in the pipeline.
-    pub(crate) parked: bool,
-    /// Somebody wants it closed.
-    pub(crate) close: Option<Cause>,
-    /// Its client id is free now.
-    pub(crate) granted: bool,
-    pub(crate) queue: SessionQueue,
-    /// Messages in flight to the client, for the gauge.
-    pub(crate) inflight: usize,
-    /// Takes messages: a session is open.
-    pub(crate) client_id: Option<Arc<str>>,
-}
 
 /// Rate limits of log lines.
 #[derive(Debug, Default)]
@@ -161,17 +113,9 @@ impl Worker {
     /// Makes a slot whose ring holds `receive_maximum` publishes.
     pub(crate) fn open(&mut self, receive_maximum: usize) -> ConnectionKey {
         self.generation = self.generation.wrapping_add(1);
-        let index = self.slots.insert(Slot {
-            generation: self.generation,
-            waker: None,
-            ring: AckRing::new(receive_maximum),
-            parked: false,
-            close: None,
-            granted: false,
-            queue: SessionQueue::default(),
-            inflight: 0,
-            client_id: None,
-        });
+        let index = self
+            .slots
+            .insert(Slot::new(self.generation, receive_maximum));
         ConnectionKey {
             worker: self.id,
             index: u32::try_from(index).expect("fewer connections than descriptors"),
@@ -321,9 +265,7 @@ impl Worker {
                 1
             }
         };
-        if let Some(waker) = &slot.waker {
-            waker.wake_by_ref();
-        }
+        slot.wake();
         if dropped > 0 {
             self.tally.dropped(Dropped::QueueFull, dropped);
             self.tally.limit(Limit::SessionQueue);
@@ -401,10 +343,8 @@ impl Worker {
             if let Some(slot) = self.slot(key) {
                 slot.ring.finish(finished.slot, finished.failed);
                 // Records of one connection mostly come together; waking it again is cheap, but not free.
-                if last.replace(key) != Some(key)
-                    && let Some(waker) = &slot.waker
-                {
-                    waker.wake_by_ref();
+                if last.replace(key) != Some(key) {
+                    slot.wake();
                 }
             }
         }
@@ -420,9 +360,7 @@ impl Worker {
                 }
             }
             let was_parked = std::mem::take(&mut slot.parked);
-            if let Some(waker) = &slot.waker {
-                waker.wake_by_ref();
-            }
+            slot.wake();
             if was_parked {
                 self.shared.stalled.fetch_sub(1, Ordering::Relaxed);
             }
@@ -450,9 +388,7 @@ impl Worker {
                 Request::Close(_, cause) => slot.close = Some(cause),
                 Request::Granted(_) => slot.granted = true,
             }
-            if let Some(waker) = &slot.waker {
-                waker.wake_by_ref();
-            }
+            slot.wake();
         }
         for delivery in mail.deliveries.drain(..) {
             self.enqueue(delivery, now);
@@ -466,9 +402,7 @@ impl Worker {
             if close.is_some() {
                 slot.close = close;
             }
-            if let Some(waker) = &slot.waker {
-                waker.wake_by_ref();
-            }
+            slot.wake();
         }
     }
 

@@ -8,7 +8,8 @@ use rumqttd::protocol::{
 use super::Connection;
 use crate::outcome::{Cause, Version};
 use crate::session::Stage;
-use crate::worker::{AckCode, Reply, Worker};
+use crate::slot::{AckCode, Reply};
+use crate::worker::Worker;
 use forebay_core::Time;
 
 impl Connection {

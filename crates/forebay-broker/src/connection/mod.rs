@@ -6,6 +6,7 @@
 
 mod acknowledge;
 mod deliver;
+mod ending;
 mod handshake;
 mod publish;
 mod subscribe;
@@ -14,24 +15,23 @@ mod timing;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use forebay_core::{QoS, Time};
 use rumqttd::protocol::{Packet, PingResp};
-use tracing::{debug, info};
+use tracing::debug;
 
 use crate::metrics::{Limit, Rejected};
 use crate::outcome::{Cause, Version};
 use crate::partial_pool::PartialCharge;
-use crate::publication::Publication;
 use crate::retained::RetainedScan;
 use crate::session::{InboundIds, Inflight, Queued};
 use crate::shared::{Listener, Shared};
+use crate::slot::ConnectionKey;
 use crate::subscriptions::SubscriptionOptions;
 use crate::wire::{ConnectRequest, Encoder, GateRules, Inbound, Peek, Will, decode, peek};
-use crate::worker::{ConnectionKey, Worker};
+use crate::worker::Worker;
 
 /// Largest packet before the CONNECT is complete.
 const CONNECT_BYTES_MAX: usize = 64 * 1024;
@@ -248,6 +248,7 @@ impl Connection {
         self.last_packet = at.now;
         self.partial_since = None;
         self.charge = None;
+        self.needed = 0;
         worker.tally.packet_received(frame.kind);
         let outcome = if connected {
             decode(self.version, input, frame, &self.rules)
@@ -380,88 +381,6 @@ impl Connection {
         }
     }
 
-    /// The client closed its side, or the socket broke.
-    pub(crate) fn lost(&mut self, worker: &mut Worker, at: Moment) {
-        if !self.is_closing() {
-            self.fail(worker, Cause::ConnectionLost, at);
-        }
-        self.phase = Phase::Closed;
-    }
-
-    /// Ends the connection: says why where that is possible, and lets go of everything.
-    fn fail(&mut self, worker: &mut Worker, cause: Cause, at: Moment) {
-        match self.phase {
-            Phase::Connect | Phase::Takeover => {
-                let version = (self.phase == Phase::Takeover).then_some(self.version);
-                self.refuse(worker, version, cause, at);
-            }
-            Phase::Open => {
-                self.release_answers(worker, at.now);
-                if let (Version::V5, Some(reason)) = (self.version, cause.disconnect()) {
-                    Encoder::new(self.version).write_disconnect(reason, &mut self.output);
-                    worker.tally.packet_sent(14);
-                }
-                self.end_session(worker, cause, at);
-                self.phase = Phase::Closing(at.now);
-            }
-            Phase::Closing(_) | Phase::Closed => {}
-        }
-        self.blocked_since = None;
-        self.pool_is_full = false;
-    }
-
-    /// Lets go of client id, subscriptions and slot, and publishes the will if the cause asks for it.
-    fn end_session(&mut self, worker: &mut Worker, cause: Cause, at: Moment) {
-        let Some(session) = self.session.take() else {
-            return;
-        };
-        worker.tally.disconnect(cause);
-        worker.tally.protocol_error(cause);
-        self.log_end(worker, &session, cause, at.now);
-        if !session.subscriptions.is_empty() {
-            let filters = session.subscriptions.keys().map(|filter| &**filter);
-            self.shared.subscriptions.unsubscribe(self.key, filters);
-        }
-        worker.close(self.key);
-        self.listener
-            .clients(self.version)
-            .fetch_sub(1, Ordering::Relaxed);
-        if let Some(will) = session.will.filter(|_| cause.publishes_will()) {
-            self.publish_will(worker, &will, &session.client_id, at);
-        }
-        self.release_client_id(&session.client_id);
-    }
-
-    fn publish_will(&self, worker: &mut Worker, will: &Will, client_id: &str, at: Moment) {
-        let Ok(topic) = std::str::from_utf8(&will.topic) else {
-            return;
-        };
-        let publication = Arc::new(Publication::new(
-            topic,
-            &will.payload,
-            will.qos,
-            will.retain,
-            will.properties.as_deref(),
-            at.now,
-        ));
-        let ack = self.listener.config.ack;
-        worker.publish_will(&publication, client_id, ack, at.now, at.wall_millis);
-    }
-
-    fn log_end(&self, worker: &mut Worker, session: &Session, cause: Cause, now: Time) {
-        if let Some(suppressed) = worker.logs.disconnected.allow(now) {
-            info!(
-                client_id = %session.client_id,
-                address = %self.peer,
-                listener = %self.listener.config.name,
-                reason = cause.disconnect_reason(),
-                detail = cause.as_str(),
-                suppressed,
-                "client disconnected"
-            );
-        }
-    }
-
     /// Adds a packet to the output.
     fn send(&mut self, worker: &mut Worker, packet: Packet) {
         let kind = packet_kind(&packet);
@@ -469,13 +388,6 @@ impl Connection {
             Ok(()) => worker.tally.packet_sent(kind),
             Err(error) => debug!(%error, kind, "packet not written"),
         }
-    }
-
-    /// The task is gone: whatever is still held is let go. A connection that ended as it should holds nothing.
-    pub(crate) fn abandon(&mut self, worker: &mut Worker, at: Moment) {
-        self.fail(worker, Cause::ServerError, at);
-        worker.close(self.key);
-        self.phase = Phase::Closed;
     }
 }
 

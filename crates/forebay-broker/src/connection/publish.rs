@@ -13,8 +13,9 @@ use crate::outcome::{Cause, Version};
 use crate::publication::Publication;
 use crate::reserved::{PublishRight, publish_right};
 use crate::session::InboundId;
+use crate::slot::{AckCode, Reply};
 use crate::wire::InboundPublish;
-use crate::worker::{AckCode, Reply, Worker};
+use crate::worker::Worker;
 
 /// What is known of a publish that may go its way.
 struct Accepted<'a> {

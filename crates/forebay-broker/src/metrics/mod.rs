@@ -1,9 +1,13 @@
 //! The broker's metrics. Each worker adds up in plain memory and hands its sums over once per turn.
 
+mod labels;
+
 use forebay_core::{AckMode, QoS, Time};
 use forebay_metrics::{Counter, HistogramShard, Registry, buckets};
 
 use crate::outcome::{Cause, Version};
+
+pub(crate) use labels::{Dropped, Limit, Rejected};
 
 /// The `type` label of packets, by packet type.
 const PACKET_TYPES: [&str; 16] = [
@@ -36,72 +40,6 @@ fn protocol_index(version: Option<Version>) -> usize {
     }
 }
 
-/// An enum whose values are labels of one counter.
-macro_rules! labels {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident => $label:literal,)+ }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub(crate) enum $name {
-            $($(#[$variant_doc])* $variant,)+
-        }
-
-        impl $name {
-            const LABELS: &[&str] = &[$($label,)+];
-        }
-    };
-}
-
-labels! {
-    /// Why a publish from a client was refused.
-    Rejected {
-        NotAuthorised => "not_authorised",
-        BadTopic => "bad_topic",
-        TooLarge => "too_large",
-        Quota => "quota",
-        Alias => "alias",
-        Overload => "overload",
-    }
-}
-
-labels! {
-    /// Why a message was not delivered to a subscriber. None of them is recovered elsewhere.
-    Dropped {
-        /// The queue of its session had no room. Growing means a subscriber that is too slow: alert on its rate.
-        QueueFull => "queue_full",
-        /// Its expiry interval passed before it could be sent.
-        Expired => "expired",
-        /// The subscriber announced a smaller Maximum Packet Size.
-        TooLargeForClient => "too_large_for_client",
-        /// The session ended with messages in its queue.
-        Slow => "slow",
-    }
-}
-
-labels! {
-    /// Limits that were hit, by configuration key.
-    Limit {
-        Topic => "topic_bytes",
-        TopicLevels => "topic_levels",
-        Payload => "payload_bytes",
-        Packet => "packet_bytes",
-        ClientId => "client_id_bytes",
-        ReceiveMaximum => "receive_maximum",
-        Subscriptions => "subscriptions_per_client",
-        Filters => "filters_per_subscribe",
-        UserProperties => "user_properties",
-        RetainedMessages => "retained_messages",
-        Connections => "connections",
-        ConnectsPerSecond => "connects_per_second",
-        ConnectsPerClient => "connects_per_second_per_client",
-        TimeToConnect => "time_to_connect",
-        PacketTimeout => "packet_timeout",
-        WriteTimeout => "write_timeout",
-        UnsentBytes => "unsent_bytes",
-        SessionQueue => "session_queue_messages",
-        PartialPackets => "partial_packets",
-    }
-}
-
 /// A counter and what was not handed to it yet.
 #[derive(Debug)]
 struct Sum {
@@ -117,34 +55,113 @@ impl Sum {
     }
 }
 
+/// The families of counters that are added up.
+#[derive(Debug, Clone, Copy)]
+enum Family {
+    PacketsReceived,
+    PacketsSent,
+    BytesReceived,
+    BytesSent,
+    PublishReceived,
+    PublishReceivedBytes,
+    PublishSent,
+    Rejected,
+    Dropped,
+    Limits,
+    Subscribes,
+    Owed,
+}
+
+/// Which series a family has.
+#[derive(Debug, Clone, Copy)]
+enum Series {
+    /// One per value of a label.
+    Values(&'static str, &'static [&'static str]),
+    /// One per listener.
+    Listeners,
+    /// One per protocol and QoS, in this order.
+    ProtocolAndQos,
+}
+
+const QOS: [&str; 3] = ["0", "1", "2"];
+
+/// Every family in the order of [`Family`]: name, help text, series.
+const FAMILIES: [(&str, &str, Series); 12] = [
+    (
+        "forebay_packets_received_total",
+        "Packets received, by type.",
+        Series::Values("type", &PACKET_TYPES),
+    ),
+    (
+        "forebay_packets_sent_total",
+        "Packets sent, by type.",
+        Series::Values("type", &PACKET_TYPES),
+    ),
+    (
+        "forebay_bytes_received_total",
+        "Bytes received from clients.",
+        Series::Listeners,
+    ),
+    (
+        "forebay_bytes_sent_total",
+        "Bytes sent to clients.",
+        Series::Listeners,
+    ),
+    (
+        "forebay_publish_received_total",
+        "Publishes received from clients.",
+        Series::ProtocolAndQos,
+    ),
+    (
+        "forebay_publish_received_bytes_total",
+        "Payload bytes received from clients.",
+        Series::ProtocolAndQos,
+    ),
+    (
+        "forebay_publish_sent_total",
+        "Messages sent to subscribers.",
+        Series::Values("qos", &QOS),
+    ),
+    (
+        "forebay_publish_rejected_total",
+        "Publishes refused.",
+        Series::Values("reason", Rejected::LABELS),
+    ),
+    (
+        "forebay_publish_dropped_total",
+        "Messages not delivered to a subscriber.",
+        Series::Values("reason", Dropped::LABELS),
+    ),
+    (
+        "forebay_limit_hits_total",
+        "Limits reached, by configuration key.",
+        Series::Values("limit", Limit::LABELS),
+    ),
+    (
+        "forebay_subscribe_total",
+        "Filters subscribed to.",
+        Series::Values("result", &["ok", "refused"]),
+    ),
+    (
+        "forebay_messages_owed_total",
+        "Publishes with QoS 1 and 2 whose answer was released.",
+        Series::Values("ack", &["accept", "stored"]),
+    ),
+];
+
 /// The counters of one worker.
 #[derive(Debug)]
 pub(crate) struct Tally {
     sums: Vec<Sum>,
+    /// Where each family begins in `sums`.
+    starts: [usize; FAMILIES.len()],
     listeners: usize,
-    at: Offsets,
     connects: Vec<Counter>,
     disconnects: Vec<(&'static str, Counter)>,
     protocol_errors: Vec<(&'static str, Counter)>,
     ack_seconds: [[HistogramShard; 2]; 2],
     connect_seconds: HistogramShard,
     dirty: bool,
-}
-
-/// Where each family of counters begins in the list of sums.
-#[derive(Debug, Clone, Copy)]
-struct Offsets {
-    packets_sent: usize,
-    bytes_received: usize,
-    bytes_sent: usize,
-    publish_received: usize,
-    publish_received_bytes: usize,
-    publish_sent: usize,
-    rejected: usize,
-    dropped: usize,
-    limits: usize,
-    subscribes: usize,
-    owed: usize,
 }
 
 const CONNECT_RESULTS: [&str; 10] = [
@@ -164,99 +181,20 @@ impl Tally {
     /// Registers everything, so that each series exists before it is counted.
     pub(crate) fn new(registry: &Registry, listeners: &[String]) -> Self {
         let mut sums = Vec::new();
-        let mut family =
-            |name: &'static str,
-             help: &'static str,
-             labels: &mut dyn Iterator<Item = Vec<(&'static str, &str)>>| {
-                let start = sums.len();
-                for labels in labels {
-                    sums.push(Sum {
-                        pending: 0,
-                        counter: registry.counter(name, help, &labels),
-                    });
-                }
-                start
-            };
-        let one = |key: &'static str, values: &'static [&'static str]| {
-            values.iter().map(move |value| vec![(key, *value)])
-        };
-        let listener = || {
-            listeners
-                .iter()
-                .map(|name| vec![("listener", name.as_str())])
-        };
-        let by_qos = || {
-            PROTOCOLS[..2].iter().flat_map(|protocol| {
-                ["0", "1", "2"].map(|qos| vec![("protocol", *protocol), ("qos", qos)])
-            })
-        };
-
-        family(
-            "forebay_packets_received_total",
-            "Packets received, by type.",
-            &mut one("type", &PACKET_TYPES),
-        );
-        let at = Offsets {
-            packets_sent: family(
-                "forebay_packets_sent_total",
-                "Packets sent, by type.",
-                &mut one("type", &PACKET_TYPES),
-            ),
-            bytes_received: family(
-                "forebay_bytes_received_total",
-                "Bytes received from clients.",
-                &mut listener(),
-            ),
-            bytes_sent: family(
-                "forebay_bytes_sent_total",
-                "Bytes sent to clients.",
-                &mut listener(),
-            ),
-            publish_received: family(
-                "forebay_publish_received_total",
-                "Publishes received from clients.",
-                &mut by_qos(),
-            ),
-            publish_received_bytes: family(
-                "forebay_publish_received_bytes_total",
-                "Payload bytes received from clients.",
-                &mut by_qos(),
-            ),
-            publish_sent: family(
-                "forebay_publish_sent_total",
-                "Messages sent to subscribers.",
-                &mut one("qos", &["0", "1", "2"]),
-            ),
-            rejected: family(
-                "forebay_publish_rejected_total",
-                "Publishes refused.",
-                &mut one("reason", Rejected::LABELS),
-            ),
-            dropped: family(
-                "forebay_publish_dropped_total",
-                "Messages not delivered to a subscriber.",
-                &mut one("reason", Dropped::LABELS),
-            ),
-            limits: family(
-                "forebay_limit_hits_total",
-                "Limits reached, by configuration key.",
-                &mut one("limit", Limit::LABELS),
-            ),
-            subscribes: family(
-                "forebay_subscribe_total",
-                "Filters subscribed to.",
-                &mut one("result", &["ok", "refused"]),
-            ),
-            owed: family(
-                "forebay_messages_owed_total",
-                "Publishes with QoS 1 and 2 whose answer was released.",
-                &mut one("ack", &["accept", "stored"]),
-            ),
-        };
+        let starts = FAMILIES.map(|(name, help, series)| {
+            let start = sums.len();
+            series.for_each(listeners, |labels| {
+                sums.push(Sum {
+                    pending: 0,
+                    counter: registry.counter(name, help, labels),
+                });
+            });
+            start
+        });
         Self {
             sums,
+            starts,
             listeners: listeners.len(),
-            at,
             connects: connects(registry, listeners),
             disconnects: per_cause(
                 registry,
@@ -285,54 +223,54 @@ impl Tally {
         }
     }
 
-    fn add(&mut self, index: usize, by: u64) {
-        self.sums[index].pending += by;
+    fn add(&mut self, family: Family, series: usize, by: u64) {
+        self.sums[self.starts[family as usize] + series].pending += by;
         self.dirty = true;
     }
 
     pub(crate) fn packet_received(&mut self, kind: u8) {
-        self.add(usize::from(kind & 0x0f), 1);
+        self.add(Family::PacketsReceived, usize::from(kind & 0x0f), 1);
     }
 
     pub(crate) fn packet_sent(&mut self, kind: u8) {
-        self.add(self.at.packets_sent + usize::from(kind & 0x0f), 1);
+        self.add(Family::PacketsSent, usize::from(kind & 0x0f), 1);
     }
 
     pub(crate) fn bytes(&mut self, listener: usize, received: u64, sent: u64) {
-        self.add(self.at.bytes_received + listener, received);
-        self.add(self.at.bytes_sent + listener, sent);
+        self.add(Family::BytesReceived, listener, received);
+        self.add(Family::BytesSent, listener, sent);
     }
 
     pub(crate) fn publish_received(&mut self, version: Version, qos: u8, payload: usize) {
         let index = protocol_index(Some(version)) * 3 + usize::from(qos.min(2));
-        self.add(self.at.publish_received + index, 1);
-        self.add(self.at.publish_received_bytes + index, payload as u64);
+        self.add(Family::PublishReceived, index, 1);
+        self.add(Family::PublishReceivedBytes, index, payload as u64);
     }
 
     pub(crate) fn publish_sent(&mut self, qos: QoS) {
-        self.add(self.at.publish_sent + usize::from(qos.level()), 1);
+        self.add(Family::PublishSent, usize::from(qos.level()), 1);
     }
 
     pub(crate) fn rejected(&mut self, reason: Rejected) {
-        self.add(self.at.rejected + reason as usize, 1);
+        self.add(Family::Rejected, reason as usize, 1);
     }
 
     pub(crate) fn dropped(&mut self, reason: Dropped, count: usize) {
-        self.add(self.at.dropped + reason as usize, count as u64);
+        self.add(Family::Dropped, reason as usize, count as u64);
     }
 
     pub(crate) fn limit(&mut self, limit: Limit) {
-        self.add(self.at.limits + limit as usize, 1);
+        self.add(Family::Limits, limit as usize, 1);
     }
 
     pub(crate) fn subscribed(&mut self, accepted: bool) {
-        self.add(self.at.subscribes + usize::from(!accepted), 1);
+        self.add(Family::Subscribes, usize::from(!accepted), 1);
     }
 
     /// A publish was answered after `waited`.
     pub(crate) fn answered(&mut self, qos2: bool, ack: AckMode, waited: std::time::Duration) {
         let mode = usize::from(ack == AckMode::Stored);
-        self.add(self.at.owed + mode, 1);
+        self.add(Family::Owed, mode, 1);
         let nanos = u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX);
         self.ack_seconds[usize::from(qos2)][mode].record(nanos);
     }
@@ -376,6 +314,24 @@ impl Tally {
     pub(crate) fn flush(&mut self) {
         if std::mem::take(&mut self.dirty) {
             self.sums.iter_mut().for_each(Sum::flush);
+        }
+    }
+}
+
+impl Series {
+    /// Calls `register` with the labels of each series, in order.
+    fn for_each(self, listeners: &[String], mut register: impl FnMut(&[(&'static str, &str)])) {
+        match self {
+            Self::Values(key, values) => values.iter().for_each(|value| register(&[(key, value)])),
+            Self::Listeners => listeners
+                .iter()
+                .for_each(|name| register(&[("listener", name)])),
+            Self::ProtocolAndQos => {
+                for protocol in &PROTOCOLS[..2] {
+                    QOS.iter()
+                        .for_each(|qos| register(&[("protocol", protocol), ("qos", qos)]));
+                }
+            }
         }
     }
 }
