@@ -19,7 +19,7 @@ use tokio::runtime::Runtime;
 use crate::cli::{Exit, Failure, Stop, remark, style};
 use crate::config::units::DisplayDuration;
 use crate::logging;
-use crate::server::Server;
+use crate::server::{Server, end_process_when_vital_threads_panic};
 use setup::{Setup, TOPIC};
 pub use summary::Summary;
 
@@ -62,6 +62,7 @@ pub fn run(options: &DemoOptions) -> Result<Summary, Failure> {
     let config = setup.config(&endpoint, &options.set)?;
     logging::install(&config.log, style())
         .map_err(|error| Failure::new(Exit::InputOutput, format!("cannot log: {error}")))?;
+    end_process_when_vital_threads_panic();
     let server = Server::start(config)?;
     setup.announce(&server, &endpoint, options);
 

@@ -12,6 +12,10 @@ use super::{Phase, Server};
 /// How often a step looks whether it is done.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
+/// What closing gets at least, also when the deadline has passed or somebody is in a hurry: the clients are told, so that
+/// they connect elsewhere at once.
+const CLOSE_GRACE: Duration = Duration::from_secs(1);
+
 /// How a stop ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stopped {
@@ -69,13 +73,14 @@ impl Server {
                 "acknowledged records of rules with ack = \"accept\" are lost"
             );
         }
-        self.close(deadline, hurry);
+        let grace = clock.now() + CLOSE_GRACE;
+        self.close(if drained { deadline.max(grace) } else { grace });
         stopped
     }
 
     /// Tells the clients, closes their connections and ends the threads. On a thread of its own, because joining one
     /// that hangs in the operating system must not outlive the deadline.
-    fn close(self, deadline: Time, hurry: &dyn Fn() -> bool) {
+    fn close(self, deadline: Time) {
         let Self {
             clock,
             broker,
@@ -101,7 +106,7 @@ impl Server {
             tracing::warn!(%error, "no thread to close the connections: they end with the process");
             return;
         }
-        if !wait_until(&*clock, deadline, hurry, || ended.try_recv().is_ok()) {
+        if !wait_until(&*clock, deadline, &|| false, || ended.try_recv().is_ok()) {
             tracing::warn!("connections or threads did not end in time; they end with the process");
         }
     }

@@ -14,7 +14,7 @@ const PANICKED: i32 = 101;
 const VITAL: [&str; 2] = ["sequencer", "sender"];
 
 /// From here on a panic of a vital thread ends the process at once, after the usual report.
-pub(super) fn end_process_when_vital_threads_panic() {
+pub(crate) fn end_process_when_vital_threads_panic() {
     let report = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
         report(info);

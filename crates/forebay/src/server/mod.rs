@@ -25,6 +25,7 @@ use forebay_pipeline::{Pipeline, PipelineControl, SequencerThread};
 use crate::cli::{Exit, Failure, chain, needs_no_credentials};
 use crate::config::Config;
 pub use drain::Stopped;
+pub(crate) use fatal::end_process_when_vital_threads_panic;
 pub(crate) use run::run;
 use status::StatusSource;
 
