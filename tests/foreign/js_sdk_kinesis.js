@@ -118,6 +118,15 @@ const checks = {
     }
   },
 
+  async requests_at_the_same_time_are_all_answered() {
+    const Data = new Uint8Array(10_000)
+    const puts = Array.from({ length: 20 }, (_, n) =>
+      call(PutRecordCommand, { PartitionKey: `at once ${n}`, Data }),
+    )
+    const numbers = (await Promise.all(puts)).map(({ SequenceNumber }) => SequenceNumber)
+    assert.strictEqual(new Set(numbers).size, 20)
+  },
+
   async an_explicit_hash_key_chooses_the_shard() {
     const Data = Buffer.from('explicit')
     const [first, second] = await shards()

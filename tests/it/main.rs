@@ -1,4 +1,14 @@
 //! Black box: the built program, real sockets, other people's clients and servers.
 
+mod admin;
+mod aws_examples;
+mod bed;
+mod cli;
+mod crashes;
 mod end_to_end;
+mod foreign_clients;
+mod malformed;
+mod protocol;
 mod shutdown;
+mod stream_clients;
+mod witnesses;

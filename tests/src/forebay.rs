@@ -211,27 +211,47 @@ impl Builder {
     ///
     /// # Errors
     /// If it cannot be started, or still runs after 20 s.
-    pub fn run_to_end(self) -> Result<Finished> {
+    pub fn run_to_end(&self) -> Result<Finished> {
         self.spawn()?.wait(START_LIMIT)
     }
 
-    fn spawn(&self) -> Result<Process> {
+    /// Writes the configuration file and returns where it is.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write(&self) -> Result<PathBuf> {
         let file = self.folder.path().join("forebay.toml");
         fs::write(&file, &self.config)?;
+        Ok(file)
+    }
+
+    /// The command that starts it; the builder's folder must outlive the process.
+    ///
+    /// # Errors
+    /// As [`Self::write`], and if the program has not been built.
+    pub fn command(&self) -> Result<Command> {
         let mut command = command(["run", "-c"])?;
         command
-            .arg(file)
+            .arg(self.write()?)
             .args(&self.arguments)
             .envs(&self.environment)
             .current_dir(self.folder.path());
-        Process::spawn("forebay", &mut command)
+        Ok(command)
+    }
+
+    fn spawn(&self) -> Result<Process> {
+        Process::spawn("forebay", &mut self.command()?)
     }
 }
 
 // === impl Forebay ===
 
 impl Forebay {
-    fn ready(mut process: Process, folder: TempDir) -> Result<Self> {
+    /// A process that logs JSON, once it has said that it is ready; `folder` is kept for it.
+    ///
+    /// # Errors
+    /// If it ends instead, or does neither within 20 s; with the end of its output.
+    pub fn ready(mut process: Process, folder: TempDir) -> Result<Self> {
         process.wait_for_line("readiness", START_LIMIT, |line| {
             event(line).is_some_and(|event| message(&event) == Some("ready"))
         })?;
@@ -309,6 +329,14 @@ impl Forebay {
     /// If it has ended already, or does not end within `limit`.
     pub fn stop(self, limit: Duration) -> Result<Finished> {
         self.process.stop(limit)
+    }
+
+    /// Waits for its end without asking for it.
+    ///
+    /// # Errors
+    /// If `limit` passes first; then it is killed.
+    pub fn wait(self, limit: Duration) -> Result<Finished> {
+        self.process.wait(limit)
     }
 
     /// Ends it at once with SIGKILL and returns its folder, from which it can be started again.

@@ -31,7 +31,15 @@ impl Response {
 /// # Errors
 /// If there is no answer within 10 s, or it is not HTTP.
 pub fn get(address: SocketAddr, path: &str) -> Result<Response> {
-    request(address, "GET", path, &[], b"")
+    get_from(address, path, &address.to_string())
+}
+
+/// `GET path` from a host of this name, as a browser would say that was led there.
+///
+/// # Errors
+/// As [`get`].
+pub fn get_from(address: SocketAddr, path: &str, host: &str) -> Result<Response> {
+    request(address, host, "GET", path, &[], b"")
 }
 
 /// `POST path` with a body and headers of the caller's.
@@ -44,11 +52,12 @@ pub fn post(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> Result<Response> {
-    request(address, "POST", path, headers, body)
+    request(address, &address.to_string(), "POST", path, headers, body)
 }
 
 fn request(
     address: SocketAddr,
+    host: &str,
     method: &str,
     path: &str,
     headers: &[(&str, &str)],
@@ -57,7 +66,7 @@ fn request(
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
-    let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
+    let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }

@@ -64,6 +64,19 @@ pub fn run(name: &str, command: &mut Command, limit: Duration) -> Result<Finishe
     Process::spawn(name, command)?.wait(limit)
 }
 
+/// As [`run`], with `input` on standard input.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_with_input(
+    name: &str,
+    command: &mut Command,
+    input: &[u8],
+    limit: Duration,
+) -> Result<Finished> {
+    Process::spawn_with_input(name, command, input)?.wait(limit)
+}
+
 // === impl Process ===
 
 impl Process {
@@ -72,10 +85,20 @@ impl Process {
     /// # Errors
     /// If the program cannot be started.
     pub fn spawn(name: &str, command: &mut Command) -> Result<Self> {
+        Self::spawn_with_input(name, command, b"")
+    }
+
+    /// As [`Self::spawn`], with `input` on standard input.
+    ///
+    /// # Errors
+    /// As [`Self::spawn`].
+    pub fn spawn_with_input(name: &str, command: &mut Command, input: &[u8]) -> Result<Self> {
         let folder = TempDir::with_prefix(format!("forebay-test-{name}-"))?;
+        let stdin = folder.path().join("stdin");
+        fs::write(&stdin, input)?;
         let child = command
             .env("TMPDIR", folder.path())
-            .stdin(Stdio::null())
+            .stdin(Stdio::from(File::open(stdin)?))
             .stdout(File::create(folder.path().join("stdout"))?)
             .stderr(File::create(folder.path().join("stderr"))?)
             .spawn()
@@ -324,6 +347,16 @@ mod tests {
         assert_eq!(finished.stdout, "out\n");
         assert_eq!(finished.stderr, "err\n");
         assert!(finished.expect_success().is_err());
+    }
+
+    #[test]
+    fn a_process_reads_its_input_to_the_end() {
+        let finished = run_with_input("cat", &mut Command::new("cat"), b"a\nb", LIMIT).unwrap();
+        assert_eq!(finished.stdout, "a\nb");
+        assert_eq!(
+            run("cat", &mut Command::new("cat"), LIMIT).unwrap().stdout,
+            ""
+        );
     }
 
     #[test]

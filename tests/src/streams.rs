@@ -4,10 +4,11 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
 
 use crate::process::{Finished, Process};
-use crate::{forebay, foreign};
+use crate::{forebay, foreign, http};
 
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// A free port can be taken by somebody else before the server binds it.
@@ -26,7 +27,7 @@ impl StreamServer {
     /// # Errors
     /// If it does not start.
     pub fn embedded(data: &Path, arguments: &[&str]) -> Result<Self> {
-        on_free_port(|address| Self::embedded_at(address, data, arguments))
+        Self::embedded_at((Ipv4Addr::LOCALHOST, 0).into(), data, arguments)
     }
 
     /// As [`Self::embedded`], at an address of the caller's: to start it again where it was.
@@ -38,7 +39,11 @@ impl StreamServer {
         command.arg(address.to_string());
         command.arg("--data-dir").arg(data).args(arguments);
         let mut process = Process::spawn("forebay-stream", &mut command)?;
-        process.wait_for_port(address, START_LIMIT)?;
+        // Its URL is the first thing it prints, once the streams of its arguments exist.
+        let line =
+            process.wait_for_line("its URL", START_LIMIT, |line| line.starts_with("http://"))?;
+        let address = line.trim_start_matches("http://").trim_end_matches('/');
+        let address = address.parse().with_context(|| line.clone())?;
         Ok(Self { process, address })
     }
 
@@ -83,6 +88,21 @@ impl StreamServer {
     /// Its URL, as clients want it.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Makes a control call to the embedded server, such as `SetFaults` with a script of faults.
+    ///
+    /// # Errors
+    /// If it refuses, or is another server.
+    pub fn control(&self, operation: &str, body: &Value) -> Result<Value> {
+        let target = format!("ForebayStream_20261101.{operation}");
+        let headers = [
+            ("X-Amz-Target", target.as_str()),
+            ("Content-Type", "application/x-amz-json-1.1"),
+        ];
+        let answer = http::post(self.address, "/", &headers, body.to_string().as_bytes())?;
+        ensure!(answer.status == 200, "{operation}: {answer:?}");
+        Ok(serde_json::from_str(&answer.body)?)
     }
 
     /// The process: memory, CPU time, output.

@@ -105,7 +105,8 @@ pub fn disconnect(version: Version, reason: u8) -> Vec<u8> {
     }
 }
 
-fn packet(first: u8, body: &[u8]) -> Vec<u8> {
+/// Any packet, from its first byte and its body; the length between them is right.
+pub fn packet(first: u8, body: &[u8]) -> Vec<u8> {
     let mut packet = Vec::with_capacity(body.len() + 5);
     packet.push(first);
     let length = u32::try_from(body.len()).expect("a test sends less than 4 GiB");

@@ -9,6 +9,8 @@ mod properties;
 
 pub use client::{Client, Outcome, Received};
 pub use decode::{Frame, decode, frame};
-pub use encode::{acknowledge, connect, disconnect, ping, publish, subscribe, unsubscribe, varint};
+pub use encode::{
+    acknowledge, connect, disconnect, packet, ping, publish, subscribe, unsubscribe, varint,
+};
 pub use packet::{Acknowledgement, ConnAck, Connect, Packet, Publish, SubAck, Version, Will};
 pub use properties::{Properties, Property, id};
