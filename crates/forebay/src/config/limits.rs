@@ -9,7 +9,7 @@ use forebay_core::limits::{
 use super::memory::Memory;
 use super::raw::RawTable;
 use super::section::Section;
-use crate::diagnostics::Report;
+use crate::diagnostics::{Code, Diagnostic, Report};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -138,7 +138,21 @@ impl Limits {
         }
         let listener = ListenerLimits::defaults(profile).overridden(section);
         let connections = section.integer("connections", 1..=u64::from(u32::MAX));
-        let usable = descriptors.saturating_sub(DESCRIPTORS_RESERVED) / 5 * 4;
+        let sockets = descriptors.saturating_sub(DESCRIPTORS_RESERVED);
+        let usable = sockets / 5 * 4;
+        if let Some(written) = connections
+            .as_ref()
+            .filter(|written| written.value > sockets)
+        {
+            section.report().push(
+                Diagnostic::warning(
+                    Code::Budget,
+                    format!("`limits.connections` is more than the process may have: {sockets}"),
+                )
+                .at(&written.origin)
+                .help("raise the limit of open files (ulimit -n, LimitNOFILE)"),
+            );
+        }
         let default_connections = usable.min(memory.connections_that_fit()).max(1);
         let connections = connections.map(|written| written.value);
         let limits = Self {

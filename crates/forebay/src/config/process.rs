@@ -156,8 +156,8 @@ impl Metrics {
 /// `[shutdown]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shutdown {
-    /// `deadline`: cuts every step of the stop, 1 s to 1 h. Default 25 s, below the 30 s after which a service manager
-    /// usually kills.
+    /// `deadline`: cuts every step of the stop, 1 s to 1 h; it begins when `predrain` is over. Default 25 s, below the
+    /// 30 s after which a service manager usually kills.
     pub deadline: Duration,
     /// `predrain`: how long the listeners stay open after readiness went false, 0 s to 1 h. Default 0 s.
     pub predrain: Duration,

@@ -289,6 +289,14 @@ fn budgets_that_do_not_fit_are_added_up() {
 }
 
 #[test]
+fn more_connections_than_files_are_a_warning() {
+    let loaded = Case::new("[limits]\nconnections = 2000\n").load();
+    assert!(loaded.config.is_some());
+    assert_eq!(loaded.report.entries()[0].code, "C005");
+    assert!(loaded.report.entries()[0].title.ends_with("960"));
+}
+
+#[test]
 fn policies_that_lose_records_need_accept() {
     let rule = "[[rules.inline]]\nname = \"t\"\nsql = \"SELECT * FROM 'a'\"\naction.kinesis.stream_name = \"s\"\n";
     let inherited = format!("[memory]\non_full = \"drop_newest\"\n{rule}");

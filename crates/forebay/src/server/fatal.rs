@@ -37,3 +37,48 @@ pub(super) fn end(thread: &str) -> ! {
     ));
     std::process::exit(PANICKED)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    /// Names the thread that the test's own process lets panic.
+    const ROLE: &str = "FOREBAY_TEST_PANICKING_THREAD";
+
+    /// Runs this test again in a process of its own, in which `thread` panics, and returns how it ended.
+    fn ended(thread: &str) -> std::process::Output {
+        let test =
+            "server::fatal::tests::a_panic_of_a_vital_thread_ends_the_process_and_no_other_does";
+        Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", test, "--nocapture", "--test-threads", "1"])
+            .env(ROLE, thread)
+            .stdout(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
+    #[test]
+    fn a_panic_of_a_vital_thread_ends_the_process_and_no_other_does() {
+        if let Ok(name) = std::env::var(ROLE) {
+            end_process_when_vital_threads_panic();
+            let panicking = thread::Builder::new()
+                .name(name)
+                .spawn(|| panic!("on purpose"));
+            assert!(panicking.unwrap().join().is_err());
+            return;
+        }
+        for vital in VITAL {
+            let output = ended(vital);
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(PANICKED), "{said}");
+            assert!(said.contains("on purpose"), "{said}");
+            assert!(
+                said.contains(&format!("fatal: the {vital} has failed")),
+                "{said}"
+            );
+        }
+        assert_eq!(ended("connection").status.code(), Some(0));
+    }
+}

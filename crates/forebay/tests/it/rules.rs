@@ -30,10 +30,7 @@ fn a_statement_is_followed_down_to_the_shard() {
     assert_eq!(record["bytes"], 36);
     assert_eq!(record["partition_key"], "dev-1");
     // MD5 of "dev-1" as a number, and the quarter of the key space that it lies in.
-    assert_eq!(
-        record["hash_key"],
-        "35140614086032875006150558022617306177"
-    );
+    assert_eq!(record["hash_key"], "35140614086032875006150558022617306177");
     assert_eq!(record["shard"], "shardId-000000000000");
     assert_eq!(record["put_units"], 1);
 

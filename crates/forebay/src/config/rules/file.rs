@@ -1,0 +1,87 @@
+//! `rules.d/NAME.json`: documents in AWS's form.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use forebay_rules::{DocumentError, RuleDocument};
+
+use super::Located;
+use super::show::{document_error, named_place};
+use crate::config::limits::Limits;
+use crate::diagnostics::{Code, Diagnostic, Origin, Report, Source};
+
+/// Reads one file into the list.
+pub(super) fn read(
+    path: &Path,
+    limits: &Limits,
+    documents: &mut Vec<Located>,
+    report: &mut Report,
+) {
+    match read_document(path, limits.rule_document_bytes) {
+        Ok(document) => {
+            let origin = named_place(&path.display().to_string(), "");
+            documents.push(Located { document, origin });
+        }
+        Err(diagnostic) => report.push(*diagnostic),
+    }
+}
+
+/// Reads one rule document; the stem of its file is the rule's name.
+pub(crate) fn read_document(path: &Path, bytes_max: u64) -> Result<RuleDocument, Box<Diagnostic>> {
+    let name = path.display().to_string();
+    let bytes = std::fs::read(path).map_err(|error| {
+        Box::new(Diagnostic::error(
+            Code::Unreadable,
+            format!("{name} cannot be read: {error}"),
+        ))
+    })?;
+    if bytes.len() as u64 > bytes_max {
+        let title = format!(
+            "rule document too large: {} > {bytes_max} bytes",
+            bytes.len()
+        );
+        return Err(Box::new(
+            Diagnostic::error(Code::Rule, title)
+                .at(&named_place(&name, ""))
+                .help("the limit is `limits.rule_document_bytes`"),
+        ));
+    }
+    let stem = path
+        .file_stem()
+        .and_then(|stem| stem.to_str())
+        .unwrap_or_default();
+    RuleDocument::from_json(&bytes, Some(stem)).map_err(|error| {
+        let origin = match &error {
+            DocumentError::Json { line, column, .. } => json_place(&name, &bytes, *line, *column),
+            _ => named_place(&name, ""),
+        };
+        Box::new(document_error(&error).at(&origin))
+    })
+}
+
+/// The place of a parser's line and column in a JSON file.
+fn json_place(name: &str, bytes: &[u8], line: usize, column: usize) -> Origin {
+    let text = String::from_utf8_lossy(bytes).into_owned();
+    let line_start: usize = text
+        .split_inclusive('\n')
+        .take(line.saturating_sub(1))
+        .map(str::len)
+        .sum();
+    let mut start = (line_start + column.saturating_sub(1)).min(text.len());
+    while !text.is_char_boundary(start) {
+        start -= 1;
+    }
+    let end = text
+        .get(start..)
+        .and_then(|rest| rest.chars().next())
+        .map_or(start, |c| start + c.len_utf8());
+    Origin {
+        source: Arc::new(Source {
+            name: name.to_owned(),
+            text,
+            base: PathBuf::new(),
+            inline: false,
+        }),
+        span: start..end,
+    }
+}

@@ -1,0 +1,312 @@
+//! `[rules]`, `[[rules.inline]]` and `[rule."NAME"]`: the rules with the settings that AWS's document has no place for.
+
+mod file;
+mod inline;
+mod show;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use forebay_core::{AckMode, OnFull, Ordering};
+use forebay_rules::{RuleDocument, RuleLimits, RuleSet, RuleSettings, SelectStar};
+use serde_json::json;
+
+use super::kinesis::ORDERINGS;
+use super::layers::list_files;
+use super::limits::Limits;
+use super::memory::ON_FULL;
+use super::process::ACK_MODES;
+use super::raw::{RawEntry, RawTable};
+use super::section::Section;
+use crate::diagnostics::{Code, Diagnostic, Origin, Report, nearest};
+pub(crate) use file::read_document;
+pub(crate) use show::text_error;
+use show::{document_error, error_of, named_place, warning_of};
+
+/// `[rules]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rules {
+    /// `dir`: documents in AWS's form, one per file, the file named after the rule. Default `rules.d`.
+    pub dir: PathBuf,
+    /// `max_per_message`: rules that run for one message, 1 to 1 000. Default 100.
+    pub max_per_message: u32,
+}
+
+/// A rule given on the command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandLineRule {
+    /// Its stream, which may be a template.
+    pub stream: String,
+    /// Its statement.
+    pub sql: String,
+    /// Its partition key, which may be a template.
+    pub partition_key: String,
+}
+
+/// The name of the rule of the command line.
+const COMMAND_LINE_RULE: &str = "command_line";
+/// The dialect of statements typed on the command line: the one that AWS's console fills in.
+pub const COMMAND_LINE_SQL_VERSION: &str = "2016-03-23";
+
+/// What a rule inherits where it says nothing.
+pub(super) struct Inherited<'a> {
+    pub on_full: OnFull,
+    pub on_full_origin: Option<&'a Origin>,
+    /// The acknowledgement modes of the listeners, with the place that says so.
+    pub acks: Vec<(AckMode, Option<&'a Origin>)>,
+}
+
+/// The rules as they are read, before they are compiled.
+pub(super) struct ReadRules {
+    pub rules: Rules,
+    documents: Vec<Located>,
+    settings: BTreeMap<String, ReadSettings>,
+}
+
+/// A document and the place that stands for it in messages: its file, or its statement in the configuration.
+struct Located {
+    document: RuleDocument,
+    origin: Origin,
+}
+
+/// `[rule."NAME"]` with the places that later checks point to.
+struct ReadSettings {
+    key: Origin,
+    on_full_origin: Option<Origin>,
+    settings: RuleSettings,
+}
+
+/// Reads documents of the directory and of the configuration, and the settings.
+pub(super) fn read(
+    rules: RawTable,
+    settings: RawTable,
+    command_line: Option<&CommandLineRule>,
+    limits: &Limits,
+    report: &mut Report,
+) -> ReadRules {
+    let mut section = Section::new("rules", rules, report);
+    let dir = section.path("dir");
+    let max_per_message = section
+        .integer_u32("max_per_message", 1..=1000)
+        .unwrap_or(100);
+    let inline = section.take("inline");
+    section.finish();
+
+    let mut documents = Vec::new();
+    if let Some(value) = inline {
+        inline::read(value, &mut documents, report);
+    }
+    if let Some(rule) = command_line {
+        read_command_line(rule, &mut documents, report);
+    }
+    if let Some(written) = &dir
+        && !written.value.exists()
+    {
+        let title = format!("`rules.dir` does not exist: {}", written.value.display());
+        report.push(Diagnostic::warning(Code::Unreadable, title).at(&written.origin));
+    }
+    let dir = dir.map_or_else(|| PathBuf::from("rules.d"), |written| written.value);
+    for path in list_files(&dir, "json", report) {
+        file::read(&path, limits, &mut documents, report);
+    }
+    check_actions(&documents, limits, report);
+    ReadRules {
+        rules: Rules {
+            dir,
+            max_per_message,
+        },
+        documents,
+        settings: read_settings(settings, report),
+    }
+}
+
+impl ReadRules {
+    /// Compiles the set. `None` when something is wrong, which is then reported.
+    pub(super) fn compile(
+        self,
+        inherited: &Inherited<'_>,
+        limits: RuleLimits,
+        report: &mut Report,
+    ) -> Option<RuleSet> {
+        self.check_settings_have_rules(report);
+        let mut origins: BTreeMap<String, Origin> = BTreeMap::new();
+        let mut documents = Vec::new();
+        let mut settings = self.settings;
+        for Located { document, origin } in self.documents {
+            let own = settings.remove(&document.name);
+            check_drops(&document.name, own.as_ref(), inherited, report);
+            origins.entry(document.name.clone()).or_insert(origin);
+            documents.push((document, own.map(|own| own.settings).unwrap_or_default()));
+        }
+        match RuleSet::build(documents, limits) {
+            Ok(set) => {
+                for rule in set.rules() {
+                    for warning in rule.warnings() {
+                        report.push(warning_of(rule.name(), &warning.to_string(), &origins));
+                    }
+                }
+                Some(set)
+            }
+            Err(errors) => {
+                for error in &errors {
+                    report.push(error_of(error, &origins));
+                }
+                None
+            }
+        }
+    }
+
+    fn check_settings_have_rules(&self, report: &mut Report) {
+        let names: Vec<&str> = self
+            .documents
+            .iter()
+            .map(|located| located.document.name.as_str())
+            .collect();
+        for (name, settings) in &self.settings {
+            if names.contains(&name.as_str()) {
+                continue;
+            }
+            let mut diagnostic = Diagnostic::warning(
+                Code::SettingsWithoutRule,
+                format!("settings for rule {name:?}, which does not exist"),
+            )
+            .at(&settings.key);
+            if let Some(meant) = nearest(name, names.iter().copied()) {
+                diagnostic = diagnostic.label(format!("did you mean {meant:?}?"));
+            }
+            report.push(diagnostic);
+        }
+    }
+}
+
+fn read_command_line(rule: &CommandLineRule, documents: &mut Vec<Located>, report: &mut Report) {
+    let document = json!({
+        "sql": rule.sql,
+        "awsIotSqlVersion": COMMAND_LINE_SQL_VERSION,
+        "actions": [{ "kinesis": {
+            "streamName": rule.stream,
+            "partitionKey": rule.partition_key,
+            "roleArn": "",
+        }}],
+    });
+    let origin = named_place("--rule", &rule.sql);
+    match RuleDocument::from_json(document.to_string().as_bytes(), Some(COMMAND_LINE_RULE)) {
+        Ok(document) => documents.push(Located { document, origin }),
+        Err(error) => report.push(document_error(&error).at(&origin)),
+    }
+}
+
+fn check_actions(documents: &[Located], limits: &Limits, report: &mut Report) {
+    let max = limits.actions_per_rule as usize;
+    for Located { document, origin } in documents {
+        if document.actions.len() > max {
+            report.push(
+                Diagnostic::error(
+                    Code::Rule,
+                    format!(
+                        "rule {} has {} actions",
+                        document.name,
+                        document.actions.len()
+                    ),
+                )
+                .at(origin)
+                .help(format!("`limits.actions_per_rule` is {max}")),
+            );
+        }
+        if document.actions.is_empty() && document.error_action.is_none() {
+            report.push(
+                Diagnostic::warning(
+                    Code::NoAction,
+                    format!("rule {} has no action", document.name),
+                )
+                .at(origin),
+            );
+        }
+    }
+}
+
+fn read_settings(table: RawTable, report: &mut Report) -> BTreeMap<String, ReadSettings> {
+    let entries = Section::new("rule", table, report).take_all();
+    entries
+        .into_iter()
+        .filter_map(|(name, entry)| {
+            let RawEntry { key, value } = entry;
+            let table = Section::new("rule", RawTable::new(), report).expect_table(&name, value)?;
+            let settings = read_rule_settings(&name, table, key, report);
+            Some((name, settings))
+        })
+        .collect()
+}
+
+fn read_rule_settings(
+    name: &str,
+    table: RawTable,
+    key: Origin,
+    report: &mut Report,
+) -> ReadSettings {
+    let mut section = Section::new(format!("rule.{name}"), table, report);
+    let on_full = section.choice::<OnFull>("on_full", &ON_FULL);
+    let settings = RuleSettings {
+        ack: section
+            .choice::<AckMode>("ack", &ACK_MODES)
+            .map(|written| written.value),
+        on_full: on_full.as_ref().map(|written| written.value),
+        ordering: section
+            .choice::<Ordering>("ordering", &ORDERINGS)
+            .map(|written| written.value),
+        explicit_hash_key: section
+            .string("explicit_hash_key")
+            .map(|written| written.value),
+        select_star: match section.word("select_star", &["verbatim", "compact"]) {
+            Some(written) if written.value == "compact" => SelectStar::Compact,
+            _ => SelectStar::Verbatim,
+        },
+    };
+    section.finish();
+    ReadSettings {
+        key,
+        on_full_origin: on_full.map(|written| written.origin),
+        settings,
+    }
+}
+
+/// A policy that loses records is legal only where nothing was promised. A rule that says both itself is judged with
+/// the rule; here it is what it inherits.
+fn check_drops(
+    name: &str,
+    own: Option<&ReadSettings>,
+    inherited: &Inherited<'_>,
+    report: &mut Report,
+) {
+    let own_policy = own.and_then(|own| own.settings.on_full);
+    let own_ack = own.and_then(|own| own.settings.ack);
+    let policy = own_policy.unwrap_or(inherited.on_full);
+    if !policy.drops() || (own_policy.is_some() && own_ack.is_some()) {
+        return;
+    }
+    let promise = match own_ack {
+        Some(ack) => (ack == AckMode::Stored).then_some("the rule"),
+        None => inherited
+            .acks
+            .iter()
+            .any(|(ack, _)| *ack == AckMode::Stored)
+            .then_some("a listener"),
+    };
+    let Some(who) = promise else {
+        return;
+    };
+    let mut diagnostic = Diagnostic::error(
+        Code::DropWithoutAccept,
+        format!(
+            "rule {name}: on_full = \"{policy}\" loses records, and {who} has ack = \"stored\""
+        ),
+    )
+    .help("set ack = \"accept\" for the rule, or on_full = \"block\" or \"reject\"");
+    let place = own
+        .and_then(|own| own.on_full_origin.as_ref())
+        .or(inherited.on_full_origin);
+    if let Some(origin) = place {
+        diagnostic = diagnostic.at(origin);
+    }
+    report.push(diagnostic);
+}
