@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_kinesis::Client;
-use aws_sdk_kinesis::error::DisplayErrorContext;
 use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
 use aws_sdk_kinesis::types::{Record, Shard, ShardIteratorType};
 use forebay_core::{Clock, ShardMap, SystemClock};
@@ -323,9 +322,24 @@ impl Calls {
         VerifyError::Call {
             call,
             stream: self.stream.to_string(),
-            reason: DisplayErrorContext(error).to_string(),
+            reason: causes(&error),
         }
     }
+}
+
+/// An error and what caused it, without saying anything twice. The SDK's own long form also prints whole answers.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let words = cause.to_string();
+        if !text.contains(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        next = cause.source();
+    }
+    text
 }
 
 /// Reads what a stream has: until it brings nothing new for `settle`. Records come grouped by shard, in their order
