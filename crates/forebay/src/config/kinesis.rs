@@ -12,8 +12,8 @@ use crate::diagnostics::{Code, Diagnostic, Report};
 /// The names of the orderings.
 pub(super) const ORDERINGS: [&str; 3] = ["none", "key", "strict"];
 
-/// How long a record of an `accept` rule is tried where `record_deadline` is not set.
-const ACCEPT_DEADLINE: Duration = Duration::from_secs(300);
+/// How long a record that nobody waits for is tried where the key is not set.
+const RECORD_DEADLINE: Duration = Duration::from_secs(300);
 
 /// `[kinesis]`.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,10 +51,9 @@ pub struct Kinesis {
     pub connect_timeout: Duration,
     /// `attempt_timeout`: of one request, plus its body at 512 KiB/s; 1 s to 5 min. Default 6 s.
     pub attempt_timeout: Duration,
-    /// `record_deadline` of records that somebody waits for; `None`: tried for ever. Default none.
+    /// `record_deadline`: from admission, 1 s or more, for `accept` and QoS 0; `None` is `"none"`: tried for ever. Default
+    /// 300 s. Records that somebody waits for have no deadline.
     pub record_deadline: Option<Duration>,
-    /// `record_deadline` of `accept` records. Default 300 s.
-    pub record_deadline_accept: Option<Duration>,
     /// `max_streams`: open at once, 1 to 100 000. Default 10 000.
     pub max_streams: u32,
     /// `stream_idle`: after which a stream is released, 10 s to 1 d. Default 10 min.
@@ -69,11 +68,9 @@ impl Kinesis {
         let allow_plaintext = section.boolean("allow_plaintext").unwrap_or(false);
         let endpoint = read_endpoint(&mut section, allow_plaintext);
         section.word("role_mode", &["ignore"]);
-        let (record_deadline, record_deadline_accept) =
-            match section.duration_or("record_deadline", "none", SECOND..=Duration::MAX) {
-                Some(set) => (set, set),
-                None => (None, Some(ACCEPT_DEADLINE)),
-            };
+        let record_deadline = section
+            .duration_or("record_deadline", "none", SECOND..=Duration::MAX)
+            .unwrap_or(Some(RECORD_DEADLINE));
         let millis = Duration::from_millis;
         let kinesis = Self {
             region: read_name(&mut section, "region"),
@@ -114,7 +111,6 @@ impl Kinesis {
                 .duration("attempt_timeout", SECOND..=300 * SECOND)
                 .map_or(6 * SECOND, |written| written.value),
             record_deadline,
-            record_deadline_accept,
             max_streams: section
                 .integer_u32("max_streams", 1..=100_000)
                 .unwrap_or(10_000),

@@ -49,6 +49,7 @@ impl Inputs {
 pub(super) struct Layers {
     pub table: RawTable,
     pub files: Vec<PathBuf>,
+    pub overrides: Vec<String>,
 }
 
 /// Reads and merges everything. What cannot be read is reported.
@@ -56,6 +57,7 @@ pub(super) fn read(inputs: &Inputs, report: &mut Report) -> Layers {
     let mut layers = Layers {
         table: RawTable::new(),
         files: Vec::new(),
+        overrides: Vec::new(),
     };
     let main_file = inputs
         .file
@@ -70,11 +72,13 @@ pub(super) fn read(inputs: &Inputs, report: &mut Report) -> Layers {
     for (name, value) in sorted(&inputs.environment) {
         if let Some(table) = environment_layer(name, value, report) {
             raw::merge(&mut layers.table, table);
+            layers.overrides.push(format!("{name}={value}"));
         }
     }
     for setting in &inputs.set {
         if let Some(table) = set_layer(setting, report) {
             raw::merge(&mut layers.table, table);
+            layers.overrides.push(format!("--set {setting}"));
         }
     }
     layers

@@ -45,6 +45,8 @@ use section::Section;
 pub struct Config {
     /// The files it was read from, in order; empty when there was none.
     pub files: Vec<PathBuf>,
+    /// What environment and `--set` put above the files, as it was written.
+    pub overrides: Vec<String>,
     /// `[server]`.
     pub server: Server,
     /// `[log]`.
@@ -138,6 +140,7 @@ fn build(
     let rule_set = read_rules.compile(&inherited, rule_limits(&limits, &rules), report);
     let config = Config {
         files: layers.files,
+        overrides: layers.overrides,
         log: Log::read(log, machine, report),
         metrics: Metrics::read(metrics, report),
         shutdown: Shutdown::read(shutdown, report),

@@ -132,9 +132,8 @@ fn without_a_file_there_is_loopback_and_nothing_else() {
     assert_eq!(config.log.format, LogFormat::Json);
     // 80 % of what 64 reserved descriptors leave of 1 024.
     assert_eq!(config.limits.connections, 768);
-    assert_eq!(config.kinesis.record_deadline, None);
     assert_eq!(
-        config.kinesis.record_deadline_accept,
+        config.kinesis.record_deadline,
         Some(Duration::from_secs(300))
     );
 }
@@ -167,6 +166,15 @@ fn later_layers_win_and_tables_merge() {
     let config = case.config();
     assert_eq!(config.kinesis.linger, Duration::from_millis(5));
     assert_eq!(config.limits.connections, 7);
+    assert_eq!(
+        config.overrides,
+        [
+            "FOREBAY__KINESIS__LINGER=4ms",
+            "FOREBAY__LISTENERS__PLAIN__BIND=127.0.0.1:0",
+            "--set kinesis.linger=5ms",
+            "--set limits.connections = 7",
+        ]
+    );
 }
 
 #[test]

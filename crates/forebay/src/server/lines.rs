@@ -22,6 +22,7 @@ pub(super) fn banner(config: &Config) {
         } else {
             files.join(", ")
         },
+        overrides = config.overrides.join(", "),
         workers = config.server.workers,
         memory_limit = config.memory.limit,
         connections = config.limits.connections,

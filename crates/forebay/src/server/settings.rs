@@ -22,7 +22,7 @@ pub(super) fn pipeline(config: &Config) -> PipelineConfig {
         per_stream_share: config.memory.per_stream_share,
         on_full: config.memory.on_full,
         ordering: config.kinesis.ordering,
-        record_deadline: config.kinesis.record_deadline_accept,
+        record_deadline: config.kinesis.record_deadline,
         output_bytes_per_message: config.limits.output_bytes_per_message,
         max_streams: config.kinesis.max_streams as usize,
         stream_idle: config.kinesis.stream_idle,
