@@ -1,7 +1,6 @@
 //! What an acknowledgement means: MQTT quality of service and the acknowledgement modes.
 
-use std::fmt;
-use std::str::FromStr;
+use crate::named::text_by_name;
 
 /// MQTT quality of service of a publish or a subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -54,19 +53,4 @@ impl AckMode {
     }
 }
 
-impl fmt::Display for AckMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for AckMode {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        Self::ALL
-            .into_iter()
-            .find(|mode| mode.as_str() == text)
-            .ok_or(())
-    }
-}
+text_by_name!(AckMode);

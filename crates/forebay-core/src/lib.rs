@@ -18,6 +18,7 @@ mod entropy;
 mod hash_key;
 pub mod limits;
 mod message;
+mod named;
 mod ordering;
 mod partition_key;
 mod shard_map;

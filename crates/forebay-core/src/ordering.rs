@@ -1,7 +1,6 @@
 //! The two choices a rule makes about its records besides the acknowledgement: order and behaviour without room.
 
-use std::fmt;
-use std::str::FromStr;
+use crate::named::text_by_name;
 
 /// How strictly the records of one partition key keep their order. Greater is stricter: rules that share a stream
 /// share its lanes, and the strictest of them counts.
@@ -32,22 +31,7 @@ impl Ordering {
     }
 }
 
-impl fmt::Display for Ordering {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Ordering {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        Self::ALL
-            .into_iter()
-            .find(|mode| mode.as_str() == text)
-            .ok_or(())
-    }
-}
+text_by_name!(Ordering);
 
 /// What happens to a message whose records find no room in the ingest budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -88,19 +72,4 @@ impl OnFull {
     }
 }
 
-impl fmt::Display for OnFull {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for OnFull {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        Self::ALL
-            .into_iter()
-            .find(|policy| policy.as_str() == text)
-            .ok_or(())
-    }
-}
+text_by_name!(OnFull);
