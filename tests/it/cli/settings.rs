@@ -89,7 +89,10 @@ fn a_mistake_in_the_environment_or_an_option_is_shown_there() -> Result<()> {
     )?;
     let finished = Builder::new()?.set("kinesis.linger", "10").run_to_end()?;
     expect_code(&finished, 78)?;
-    expect_text(&finished.stderr, &["--set", "kinesis.linger", "250ms"])
+    expect_text(
+        &finished.stderr,
+        &["--set", "kinesis.linger", "a duration with a unit"],
+    )
 }
 
 /// `FOREBAY_CONFIG` names the file; paths in it are from its own directory.

@@ -126,7 +126,7 @@ fn tail_prints_what_was_published() -> Result<()> {
 /// How often the embedded server carried out an operation.
 fn calls(server: &StreamServer, operation: &str) -> Result<u64> {
     let stats = server.control("GetStats", &serde_json::json!({}))?;
-    let count = &stats["Operations"][operation];
+    let count = &stats["Requests"][operation];
     count
         .as_u64()
         .with_context(|| format!("no {operation} in {stats:#}"))

@@ -100,9 +100,10 @@ fn nobody_there_ends_with_69() -> Result<()> {
 
 #[test]
 fn a_data_directory_that_cannot_be_used_ends_with_74() -> Result<()> {
-    let finished = Builder::new()?
-        .set("server.data_dir", "\"forebay.toml\"")
-        .run_to_end()?;
+    let file = tempfile::NamedTempFile::new()?;
+    let path = file.path().to_string_lossy();
+    let serve = ["stream", "serve", "--bind", "127.0.0.1:0", "--data-dir"];
+    let finished = run([&serve[..], &[&path]].concat())?;
     expect_code(&finished, 74)?;
-    expect_text(&finished.stderr, &["forebay.toml"])
+    expect_text(&finished.stderr, &[&path])
 }

@@ -66,7 +66,7 @@ fn every_mistake_is_shown_with_its_place_and_what_to_do() -> Result<()> {
         "forebay.toml:",
         "error[C006]: `listeners.lan.bind`",
         "`listeners.lan.allow_anonymous = true`",
-        "16MiB",
+        "write MiB",
         "rules.d/broken.json: sql, column 8",
         "did you mean `upper`?",
         "rules.d/worse.json:1:",

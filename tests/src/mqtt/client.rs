@@ -65,8 +65,18 @@ pub struct Client {
     acknowledges: bool,
 }
 
-/// Publishes on their way, by packet identifier: position and time of the write.
-type InFlight = BTreeMap<u16, (usize, Instant)>;
+/// A publish on its way.
+#[derive(Debug, Clone, Copy)]
+struct Sent {
+    /// Its position among the messages.
+    at: usize,
+    when: Instant,
+    /// PUBREC came, and with it the place of this message in the order of answers.
+    received: bool,
+}
+
+/// Publishes on their way, by packet identifier.
+type InFlight = BTreeMap<u16, Sent>;
 
 impl Client {
     /// Opens a TCP connection and sends nothing.
@@ -212,7 +222,7 @@ impl Client {
     /// The outcomes are in the order of the messages.
     ///
     /// # Errors
-    /// If an acknowledgement does not come in time, is not for the oldest message (MQTT 4.6), or
+    /// If a PUBACK or PUBREC does not come in time or is not for the oldest message (MQTT 4.6), or
     /// the connection closes.
     pub fn publish_all(
         &mut self,
@@ -231,7 +241,12 @@ impl Client {
                 let now = Instant::now();
                 if message.qos > 0 {
                     message.id = self.next_id(&in_flight);
-                    in_flight.insert(message.id, (outcomes.len(), now));
+                    let sent = Sent {
+                        at: outcomes.len(),
+                        when: now,
+                        received: false,
+                    };
+                    in_flight.insert(message.id, sent);
                 }
                 outcomes.push(Outcome {
                     reason: 0,
@@ -259,22 +274,26 @@ impl Client {
                 Packet::PubComp(ack) => (PUBCOMP, ack),
                 other => bail!("instead of an acknowledgement: {other:?}"),
             };
-            let (at, sent) = *in_flight
-                .get(&ack.id)
+            let oldest = in_flight.values().filter(|sent| !sent.received);
+            let oldest = oldest.map(|sent| sent.at).min();
+            let sent = in_flight
+                .get_mut(&ack.id)
                 .with_context(|| format!("acknowledgement of nothing: {ack:?}"))?;
+            ensure!(
+                kind == PUBCOMP || sent.received || oldest == Some(sent.at),
+                "answer {kind:#x} to message {} before that to message {oldest:?}",
+                sent.at
+            );
             if kind == PUBREC && ack.reason < 0x80 {
+                sent.received = true;
                 self.send(&acknowledge(PUBREL, ack.id))?;
                 continue;
             }
-            let oldest = in_flight.values().map(|(at, _)| *at).min();
-            ensure!(
-                kind != PUBACK || oldest == Some(at),
-                "PUBACK of message {at} before that of message {oldest:?}"
-            );
+            let Sent { at, when, .. } = *sent;
             in_flight.remove(&ack.id);
             outcomes[at] = Outcome {
                 reason: ack.reason,
-                sent,
+                sent: when,
                 done: Instant::now(),
             };
             return Ok(());
