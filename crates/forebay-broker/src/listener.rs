@@ -159,14 +159,50 @@ async fn pause(error: &io::Error, shared: &Shared) {
             &[("errno", &errno)],
         )
         .increment(1);
-    let of_the_peer = matches!(
+    if !is_of_the_peer(error) {
+        warn!(%error, "accepting pauses");
+        sleep(ACCEPT_PAUSE).await;
+    }
+}
+
+/// True for errors that say something about one connection and nothing about the next.
+fn is_of_the_peer(error: &io::Error) -> bool {
+    matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::Interrupted
-    );
-    if !of_the_peer {
-        warn!(%error, "accepting pauses");
-        sleep(ACCEPT_PAUSE).await;
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepting_pauses_when_descriptors_run_out_and_not_when_a_client_changes_its_mind() {
+        const EMFILE: i32 = 24;
+        const ENFILE: i32 = 23;
+        const ECONNABORTED: i32 = 103;
+        for (errno, of_the_peer) in [(EMFILE, false), (ENFILE, false), (ECONNABORTED, true)] {
+            let error = io::Error::from_raw_os_error(errno);
+            assert_eq!(is_of_the_peer(&error), of_the_peer, "{error}");
+        }
+    }
+
+    #[test]
+    fn all_workers_listen_on_one_port_and_nobody_else_can() {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let (address, listeners) = bind(any, 16, 3).unwrap();
+        assert_eq!(listeners.len(), 3);
+        for listener in &listeners {
+            assert_eq!(listener.local_addr().unwrap(), address);
+        }
+        assert_eq!(
+            bind(address, 16, 1).unwrap_err().kind(),
+            io::ErrorKind::AddrInUse
+        );
+        drop(listeners);
+        assert!(bind(address, 16, 1).is_ok());
     }
 }

@@ -308,7 +308,7 @@ impl Connection {
 
     fn interpret(&mut self, worker: &mut Worker, packet: Inbound, at: Moment) -> Result<(), Cause> {
         match packet {
-            Inbound::Publish(publish) => self.publish(worker, &publish, at),
+            Inbound::Publish(publish) => self.publish(worker, publish, at),
             Inbound::PubAck(id) => self.puback(id),
             Inbound::PubRec(id, refused) => self.pubrec(worker, id, refused),
             Inbound::PubRel(id) => self.pubrel(worker, id),
@@ -356,6 +356,9 @@ impl Connection {
         }
         self.release_answers(worker, at.now);
         self.deliver(worker, at.now);
+        if worker.tally.is_dirty() {
+            worker.request_turn();
+        }
         if self.pool_is_full {
             self.expect(self.needed, worker);
         }

@@ -30,7 +30,7 @@ impl Connection {
     pub(super) fn publish(
         &mut self,
         worker: &mut Worker,
-        publish: &InboundPublish,
+        mut publish: InboundPublish,
         at: Moment,
     ) -> Result<(), Cause> {
         worker
@@ -47,15 +47,15 @@ impl Connection {
         let topic = std::str::from_utf8(&publish.topic).map_err(|_| Cause::Malformed)?;
         let basic_ingest = match self.judge(worker, topic, publish.retain)? {
             Ok(basic_ingest) => basic_ingest,
-            Err(code) => return self.refuse_publish(worker, publish, code, at),
+            Err(code) => return self.refuse_publish(worker, &publish, code, at),
         };
         let accepted = Accepted {
             topic,
-            payload: detached(&publish.payload),
+            payload: detached(std::mem::take(&mut publish.payload)),
             qos: QoS::from_level(publish.qos).ok_or(Cause::Malformed)?,
             basic_ingest,
         };
-        self.hand_over(worker, publish, &accepted, at)
+        self.hand_over(worker, &publish, &accepted, at)
     }
 
     /// Whether the topic is accepted. The outer error ends the connection, the inner one refuses this publish.
@@ -291,10 +291,10 @@ impl Connection {
 
 /// A payload that may be kept: one that is too large to be copied when it is staged, and shares its buffer with other
 /// packets, is copied here, so that it never pins more than itself.
-fn detached(payload: &Bytes) -> Bytes {
+fn detached(payload: Bytes) -> Bytes {
     if (READ_BUFFER_BYTES..OWN_BLOCK_BYTES).contains(&payload.len()) {
-        Bytes::copy_from_slice(payload)
+        Bytes::copy_from_slice(&payload)
     } else {
-        payload.clone()
+        payload
     }
 }

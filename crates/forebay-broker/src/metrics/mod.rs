@@ -310,6 +310,11 @@ impl Tally {
         }
     }
 
+    /// True when there is something to hand over.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.dirty
+    }
+
     /// Hands the sums over.
     pub(crate) fn flush(&mut self) {
         if std::mem::take(&mut self.dirty) {

@@ -131,3 +131,26 @@ fn random_changes_agree_with_matching_one_by_one_and_leave_nothing_behind() {
     assert_eq!(subscriptions.len(), 0);
     assert!(subscriptions.root.load().is_empty());
 }
+
+#[test]
+fn thousands_of_filters_on_one_level_come_and_go_without_a_trace() {
+    let subscriptions = Subscriptions::default();
+    let mut matcher = subscriptions.matcher();
+    let filter = |client: u32| format!("cmd/device-{client}/#");
+    for client in 0..20_000 {
+        let entry = (filter(client), options(QoS::AtLeastOnce));
+        subscriptions.subscribe(key(client), std::iter::once((entry.0.as_str(), entry.1)));
+    }
+    let before = subscriptions.root.load_full();
+    for client in [0, 7, 19_999] {
+        let topic = format!("cmd/device-{client}/reboot");
+        assert_eq!(found(&mut matcher, &topic), [(client, QoS::AtLeastOnce)]);
+    }
+    for client in 0..20_000 {
+        subscriptions.unsubscribe(key(client), std::iter::once(filter(client).as_str()));
+    }
+    assert_eq!(found(&mut matcher, "cmd/device-7/reboot"), []);
+    assert!(subscriptions.root.load().is_empty());
+    // A publisher that still looks at the old version sees it whole.
+    assert!(!before.is_empty());
+}

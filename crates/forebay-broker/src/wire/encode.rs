@@ -42,15 +42,16 @@ impl Encoder {
     ///
     /// # Errors
     /// When this version cannot carry the packet.
-    pub(crate) fn write(self, packet: Packet, out: &mut BytesMut) -> Result<(), EncodeError> {
+    pub(crate) fn write(self, mut packet: Packet, out: &mut BytesMut) -> Result<(), EncodeError> {
         let start = out.len();
-        let written =
-            match self.version {
-                Version::V311 => to_v4(packet)
-                    .and_then(|packet| V4.write(packet, out).map_err(EncodeError::Codec)),
-                Version::V5 => to_v5(packet)
-                    .and_then(|packet| V5.write(packet, out).map_err(EncodeError::Codec)),
-            };
+        let written = match self.version {
+            Version::V311 => {
+                to_v4(&mut packet).and_then(|()| V4.write(packet, out).map_err(EncodeError::Codec))
+            }
+            Version::V5 => {
+                to_v5(&packet).and_then(|()| V5.write(packet, out).map_err(EncodeError::Codec))
+            }
+        };
         if written.is_err() {
             out.truncate(start);
         }
@@ -115,40 +116,42 @@ fn check_publish(properties: &PublishProperties) -> Result<(), EncodeError> {
         .map_or(Ok(()), |data| field(data.len()))
 }
 
-/// What the encoder of MQTT 3.1.1 may be called with: properties go, codes of MQTT 5.0 become those of 3.1.1.
-pub(super) fn to_v4(packet: Packet) -> Result<Packet, EncodeError> {
-    Ok(match packet {
-        Packet::PubAck(ack, _) => Packet::PubAck(ack, None),
-        Packet::Publish(publish, _) => {
+/// Makes a packet one that the encoder of MQTT 3.1.1 may be called with: properties go, codes of MQTT 5.0 become those
+/// of 3.1.1.
+pub(super) fn to_v4(packet: &mut Packet) -> Result<(), EncodeError> {
+    match packet {
+        Packet::PubAck(_, properties) => *properties = None,
+        Packet::Publish(publish, properties) => {
             field(publish.topic.len())?;
-            Packet::Publish(publish, None)
+            *properties = None;
         }
-        Packet::PingResp(ping) => Packet::PingResp(ping),
-        Packet::PubRec(ack, _) => Packet::PubRec(ack, None),
-        Packet::PubRel(ack, _) => Packet::PubRel(ack, None),
-        Packet::PubComp(ack, _) => Packet::PubComp(ack, None),
-        Packet::SubAck(mut ack, _) => {
+        Packet::PingResp(_) => {}
+        Packet::PubRec(_, properties) => *properties = None,
+        Packet::PubRel(_, properties) => *properties = None,
+        Packet::PubComp(_, properties) => *properties = None,
+        Packet::SubAck(ack, properties) => {
             for code in &mut ack.return_codes {
                 *code = subscribe_code_v4(*code);
             }
-            Packet::SubAck(ack, None)
+            *properties = None;
         }
-        Packet::UnsubAck(ack, _) => Packet::UnsubAck(ack, None),
-        Packet::ConnAck(mut ack, _) => {
-            ack.code = connect_code_v4(ack.code)?;
-            Packet::ConnAck(ack, None)
+        Packet::UnsubAck(_, properties) => *properties = None,
+        Packet::ConnAck(ack, properties) => {
+            connect_code_v4(ack.code)?;
+            *properties = None;
         }
         Packet::Connect(..)
         | Packet::PingReq(_)
         | Packet::Subscribe(..)
         | Packet::Unsubscribe(..)
         | Packet::Disconnect(..) => return Err(EncodeError::NotWritable),
-    })
+    }
+    Ok(())
 }
 
-/// What the encoder of MQTT 5.0 may be called with.
-pub(super) fn to_v5(packet: Packet) -> Result<Packet, EncodeError> {
-    match &packet {
+/// Checks that the encoder of MQTT 5.0 may be called with a packet.
+pub(super) fn to_v5(packet: &Packet) -> Result<(), EncodeError> {
+    match packet {
         Packet::Publish(publish, properties) => {
             field(publish.topic.len())?;
             properties.as_ref().map_or(Ok(()), check_publish)?;
@@ -201,7 +204,7 @@ pub(super) fn to_v5(packet: Packet) -> Result<Packet, EncodeError> {
         | Packet::Unsubscribe(..)
         | Packet::Disconnect(..) => return Err(EncodeError::NotWritable),
     }
-    Ok(packet)
+    Ok(())
 }
 
 fn subscribe_code_v4(code: SubscribeReasonCode) -> SubscribeReasonCode {
@@ -223,7 +226,7 @@ fn subscribe_code_v4(code: SubscribeReasonCode) -> SubscribeReasonCode {
     }
 }
 
-fn connect_code_v4(code: ConnectReturnCode) -> Result<ConnectReturnCode, EncodeError> {
+fn connect_code_v4(code: ConnectReturnCode) -> Result<(), EncodeError> {
     use ConnectReturnCode as Code;
     match code {
         Code::Success
@@ -231,7 +234,7 @@ fn connect_code_v4(code: ConnectReturnCode) -> Result<ConnectReturnCode, EncodeE
         | Code::ClientIdentifierNotValid
         | Code::ServiceUnavailable
         | Code::BadUserNamePassword
-        | Code::NotAuthorized => Ok(code),
+        | Code::NotAuthorized => Ok(()),
         Code::UnspecifiedError
         | Code::MalformedPacket
         | Code::ProtocolError

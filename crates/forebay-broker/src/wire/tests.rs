@@ -515,8 +515,8 @@ fn c13_each_encoder_gets_only_what_its_version_has() {
         Packet::PingReq(PingReq),
         Packet::Disconnect(disconnect, None),
     ] {
-        assert_eq!(to_v4(packet.clone()), Err(EncodeError::NotWritable));
-        assert_eq!(to_v5(packet), Err(EncodeError::NotWritable));
+        assert_eq!(to_v4(&mut packet.clone()), Err(EncodeError::NotWritable));
+        assert_eq!(to_v5(&packet), Err(EncodeError::NotWritable));
     }
 }
 
