@@ -59,14 +59,14 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    /// A slot whose ring holds `receive_maximum` publishes.
-    pub(crate) fn new(generation: u32, receive_maximum: usize) -> Self {
+    /// A slot whose ring holds `receive_maximum` publishes; `close` ends the connection before it begins.
+    pub(crate) fn new(generation: u32, receive_maximum: usize, close: Option<Cause>) -> Self {
         Self {
             generation,
             waker: None,
             ring: AckRing::new(receive_maximum),
             parked: false,
-            close: None,
+            close,
             granted: false,
             queue: SessionQueue::default(),
             inflight: 0,

@@ -59,6 +59,8 @@ pub(crate) struct Worker {
     queue_limits: QueueLimits,
     /// Tasks of connections that have not come to their end.
     tasks: usize,
+    /// Every connection is to end for this cause, also one that was accepted a moment too late.
+    closing: Option<Cause>,
 }
 
 /// A worker as tasks hold it.
@@ -106,6 +108,7 @@ impl Worker {
             turn_requested: false,
             queue_limits: shared.queue_limits(),
             tasks: 0,
+            closing: None,
             shared,
         }
     }
@@ -115,7 +118,7 @@ impl Worker {
         self.generation = self.generation.wrapping_add(1);
         let index = self
             .slots
-            .insert(Slot::new(self.generation, receive_maximum));
+            .insert(Slot::new(self.generation, receive_maximum, self.closing));
         ConnectionKey {
             worker: self.id,
             index: u32::try_from(index).expect("fewer connections than descriptors"),
@@ -398,6 +401,7 @@ impl Worker {
 
     /// Wakes every connection, `close` being the cause for which they are to end, if they are.
     pub(crate) fn wake_all(&mut self, close: Option<Cause>) {
+        self.closing = self.closing.or(close);
         for (_, slot) in &mut self.slots {
             if close.is_some() {
                 slot.close = close;

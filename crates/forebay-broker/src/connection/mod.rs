@@ -37,6 +37,8 @@ use crate::worker::Worker;
 const CONNECT_BYTES_MAX: usize = 64 * 1024;
 /// Packets above this are charged to the pool for incomplete packets, and read into a buffer of their own.
 pub(crate) const READ_BUFFER_BYTES: usize = 4 * 1024;
+/// Packet type of PUBLISH.
+const PUBLISH: u8 = 3;
 /// Frames from this size on get a block of their own that nothing else shares.
 pub(crate) const OWN_BLOCK_BYTES: usize = 64 * 1024;
 
@@ -240,6 +242,9 @@ impl Connection {
             Err(cause) => {
                 if cause == Cause::TooLarge {
                     worker.tally.limit(Limit::Packet);
+                    if input[0] >> 4 == PUBLISH {
+                        worker.tally.rejected(Rejected::TooLarge);
+                    }
                 }
                 self.fail(worker, cause, at);
                 return false;

@@ -225,6 +225,16 @@ fn a_hundred_thousand_mutated_packets_of_5_0_do_no_harm() {
 }
 
 #[test]
+fn a_connection_that_was_accepted_after_the_stop_ends_at_once() {
+    let mut bed = bed();
+    bed.worker.wake_all(Some(Cause::Shutdown));
+    let mut late = bed.open();
+    let at = bed.at();
+    late.events(&mut bed.worker, at);
+    assert!(late.is_closing());
+}
+
+#[test]
 fn a_connection_that_stops_in_the_middle_of_a_packet_takes_up_where_it_was() {
     let mut bed = bed();
     for version in [Version::V311, Version::V5] {

@@ -709,3 +709,42 @@ fn headers_are_judged_byte_by_byte() {
         Ok(Peek::Complete(padded))
     );
 }
+
+#[test]
+fn the_codec_alone_still_has_the_holes_that_the_gate_closes() {
+    use rumqttd::protocol::{Error, Protocol, matches, v4::V4, v5::V5};
+    let read = |bytes: &'static [u8]| {
+        std::panic::catch_unwind(|| V5.read_mut(&mut BytesMut::from(bytes), 1000))
+    };
+    assert!(read(&[0x20, 3, 0, 0, 0]).is_err(), "a CONNACK panics");
+    let cut = read(&[0x82, 3, 0, 1, 0x80]).unwrap();
+    assert!(matches!(cut, Err(Error::InsufficientBytes(_))), "{cut:?}");
+    assert!(
+        read(&[0xe0, 1, 4]).unwrap().is_err(),
+        "a legal DISCONNECT is refused"
+    );
+    assert!(std::panic::catch_unwind(|| matches("é/x", "é/x")).is_err());
+    let properties = Packet::PubAck(
+        PubAck {
+            pkid: 1,
+            reason: PubAckReason::Success,
+        },
+        Some(rumqttd::protocol::PubAckProperties {
+            reason_string: None,
+            user_properties: Vec::new(),
+        }),
+    );
+    let written = std::panic::catch_unwind(|| V4.write(properties, &mut BytesMut::new()));
+    assert!(written.is_err(), "properties panic in 3.1.1");
+    let mut out = BytesMut::new();
+    let reason_code = DisconnectReasonCode::SessionTakenOver;
+    let written = V5.write(
+        Packet::Disconnect(Disconnect { reason_code }, None),
+        &mut out,
+    );
+    assert_eq!(
+        (written, &out[..]),
+        (Ok(3), &[0xe0, 1, 0x8e, 0][..]),
+        "one byte too many"
+    );
+}

@@ -90,6 +90,7 @@ fn topics_payloads_and_packets_have_bounds() {
         old.send(&bytes);
         assert_eq!(old.end(), End::Closed);
     }
+    bed.wait_metric("forebay_publish_rejected_total{reason=\"too_large\"} 4");
 }
 
 #[test]
