@@ -8,16 +8,21 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use forebay_tests::forebay::{Builder, Forebay};
 use forebay_tests::kinesis::{self, Record};
-use forebay_tests::mqtt::{Client, Publish, Version};
+use forebay_tests::mqtt::{Client, Publish, Version, publish};
 use forebay_tests::oracle::{Vector, compare, positions, vectors};
 use forebay_tests::streams::StreamServer;
 use forebay_tests::wait;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::bed::until_metrics;
+
 const CONNECTIONS: usize = 20;
 const MESSAGES: u64 = 10_000;
 const WINDOW: usize = 50;
+/// Messages to a stream that does not exist: more than its share of the budget takes, and little
+/// enough for the rest to wait in the sockets.
+const HELD: usize = 1300;
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// The messages of one connection: every key belongs to exactly one, so each key has one order.
@@ -260,21 +265,14 @@ fn a_stream_that_does_not_exist_holds_only_those_who_publish_to_it() -> Result<(
         .kinesis_rule("there", "SELECT * FROM 'there/#'", "there", "${topic()}")?
         .start()?;
     let broker = forebay.mqtt();
-    // Enough to fill the stream's share, from a connection of its own that nobody answers.
+    // More than the stream's share, a quarter of the budget, from a connection that is not read
+    // any more then.
     let mut stuck = Client::simple(broker, Version::V3, "stuck")?;
-    for _ in 0..3000 {
-        stuck.send(&forebay_tests::mqtt::publish(
-            Version::V3,
-            &Publish::new("missing/x", vec![b'x'; 1000], 0),
-        ))?;
-        if forebay
-            .metrics()?
-            .value("forebay_ingest_parked_messages", &[])?
-            > 0.0
-        {
-            break;
-        }
-    }
+    let held = publish(Version::V3, &Publish::new("missing/x", vec![b'x'; 1000], 0));
+    stuck.send(&held.repeat(HELD))?;
+    until_metrics(&forebay, "a message without room", |metrics| {
+        metrics.sum("forebay_ingest_parked_messages", &[]) == 1.0
+    })?;
     let mut client = Client::simple(broker, Version::V5, "fine")?;
     let messages = (0..200).map(|n: u64| Publish::new("there/y", n.to_string(), 1));
     let outcomes = client.publish_all(messages, 20)?;
@@ -285,12 +283,15 @@ fn a_stream_that_does_not_exist_holds_only_those_who_publish_to_it() -> Result<(
     );
     // The stream appears, and what was held goes to it.
     kinesis::create_stream(&server.endpoint(), "not-there", 1)?;
+    stuck.set_limit(LIMIT);
+    stuck.ping()?;
     wait::until_true("the held records to be stored", LIMIT, || {
         Ok(forebay
             .metrics()?
             .value("forebay_ingest_budget_used_bytes", &[])?
             == 0.0)
     })?;
-    assert!(!kinesis::read_stream(&server.endpoint(), "not-there")?.is_empty());
+    let records = kinesis::read_stream(&server.endpoint(), "not-there")?;
+    assert_eq!(records.len(), HELD);
     Ok(())
 }
