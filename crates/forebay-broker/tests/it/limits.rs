@@ -191,8 +191,11 @@ fn a_full_queue_may_end_the_session() {
         publisher.publish("t", b"x", 2, id, true);
         publisher.packet();
     }
-    assert_eq!(slow.packet()[0], 0x32);
-    assert_eq!(slow.end(), End::Said(vec![0xe0, 2, 0x97, 0]));
+    // Whether a first message comes before depends on who is faster.
+    let End::Said(said) = slow.end() else {
+        panic!("closed without a reason");
+    };
+    assert!(said.ends_with(&[0xe0, 2, 0x97, 0]), "{said:x?}");
 }
 
 #[test]
