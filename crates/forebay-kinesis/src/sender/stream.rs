@@ -94,7 +94,7 @@ pub(super) struct Logs {
 impl Logs {
     pub(super) fn look_failed(&mut self, stream: &str, code: &str, message: &str, now: Time) {
         if let Some(suppressed) = self.look.pass(ERROR_LOG_INTERVAL, now) {
-            tracing::warn!(stream, code, message, suppressed, "shards of the stream cannot be listed");
+            tracing::warn!(stream, code, detail = message, suppressed, "shards of the stream cannot be listed");
         }
     }
 }
@@ -239,7 +239,14 @@ impl Effects for Hands<'_> {
             Note::RequestFailed { code, message, records } => {
                 self.metrics.request_failed(code);
                 if let Some(suppressed) = self.logs.request.pass(ERROR_LOG_INTERVAL, self.now) {
-                    tracing::warn!(stream, code, message, records, suppressed, "request failed");
+                    tracing::warn!(
+                        stream,
+                        code,
+                        detail = message,
+                        records,
+                        suppressed,
+                        "request failed"
+                    );
                 }
             }
             Note::Throttled { lane, records } => {
@@ -259,7 +266,7 @@ impl Effects for Hands<'_> {
                 self.metrics.set_blocked(Some(reason));
                 self.refresh_credentials |= is_credential_code(reason);
                 if entered {
-                    tracing::error!(stream, reason, message, "stream blocked: records are held, one probes");
+                    tracing::error!(stream, reason, detail = message, "stream blocked: records are held, one probes");
                 }
             }
             Note::Unblocked => {

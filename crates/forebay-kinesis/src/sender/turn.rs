@@ -97,7 +97,7 @@ impl<A: KinesisApi> Sender<A> {
                 sink.metrics.refreshed(Refresh::Failed);
                 let unknown = sink.aggregator.map().is_none();
                 if unknown && sink.undiscovered.is_none() {
-                    tracing::error!(stream, code = code.as_str(), message, "stream blocked: its shards are not known");
+                    tracing::error!(stream, code = code.as_str(), detail = message, "stream blocked: its shards are not known");
                 } else {
                     sink.logs.look_failed(stream, &code, &message, now);
                 }
