@@ -59,7 +59,10 @@ pub trait KinesisApi: Send + Sync + 'static {
     ) -> impl Future<Output = Result<PutRecordsAnswer, CallError>> + Send;
 
     /// Lists the open shards, all pages of it.
-    fn list_shards(&self, stream: &StreamName) -> impl Future<Output = Result<Vec<Shard>, CallError>> + Send;
+    fn list_shards(
+        &self,
+        stream: &StreamName,
+    ) -> impl Future<Output = Result<Vec<Shard>, CallError>> + Send;
 
     /// Asks what the stream is like.
     fn describe_summary(

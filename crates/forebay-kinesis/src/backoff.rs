@@ -78,7 +78,10 @@ const RETRY_SHARE: f64 = 0.2;
 impl RetryBudget {
     /// A full budget.
     pub(crate) fn new(now: Time) -> Self {
-        Self { tokens: RETRIES_PER_SECOND, updated: now }
+        Self {
+            tokens: RETRIES_PER_SECOND,
+            updated: now,
+        }
     }
 
     /// True while new records may be sent, for a lane that sends `rate` records per second.
@@ -113,11 +116,23 @@ mod tests {
             (Backoff::Discovery, 1_000, 15_000),
         ] {
             for _ in 0..200 {
-                assert!(kind.delay(1, &mut entropy) <= Duration::from_millis(first_ms), "{kind:?}");
-                assert!(kind.delay(40, &mut entropy) <= Duration::from_millis(cap_ms), "{kind:?}");
+                assert!(
+                    kind.delay(1, &mut entropy) <= Duration::from_millis(first_ms),
+                    "{kind:?}"
+                );
+                assert!(
+                    kind.delay(40, &mut entropy) <= Duration::from_millis(cap_ms),
+                    "{kind:?}"
+                );
             }
-            let longest = (0..500).map(|_| kind.delay(40, &mut entropy)).max().unwrap();
-            assert!(longest > Duration::from_millis(cap_ms * 9 / 10), "{kind:?} reaches {longest:?}");
+            let longest = (0..500)
+                .map(|_| kind.delay(40, &mut entropy))
+                .max()
+                .unwrap();
+            assert!(
+                longest > Duration::from_millis(cap_ms * 9 / 10),
+                "{kind:?} reaches {longest:?}"
+            );
         }
     }
 

@@ -16,7 +16,11 @@ pub(crate) struct BodyPool(Arc<Mutex<Vec<Vec<u8>>>>);
 impl BodyPool {
     /// An empty buffer with room for `capacity` bytes.
     pub(crate) fn take(&self, capacity: usize) -> Vec<u8> {
-        let kept = self.0.lock().expect("no panic while the pool is locked").pop();
+        let kept = self
+            .0
+            .lock()
+            .expect("no panic while the pool is locked")
+            .pop();
         let mut buffer = kept.unwrap_or_default();
         buffer.clear();
         buffer.reserve(capacity);
@@ -25,7 +29,10 @@ impl BodyPool {
 
     /// The buffer's content as bytes; the buffer comes back when the last of them is dropped.
     pub(crate) fn freeze(&self, buffer: Vec<u8>) -> Bytes {
-        Bytes::from_owner(Pooled { buffer, pool: self.clone() })
+        Bytes::from_owner(Pooled {
+            buffer,
+            pool: self.clone(),
+        })
     }
 }
 

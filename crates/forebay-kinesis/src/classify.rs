@@ -184,7 +184,11 @@ pub fn is_credential_code(code: &str) -> bool {
 
 /// The code as a metric label: itself when it is one of the known ones, else `other`. Bounds the label's values.
 pub fn code_label(code: &str) -> &'static str {
-    KNOWN_CODES.iter().find(|known| **known == code).copied().unwrap_or("other")
+    KNOWN_CODES
+        .iter()
+        .find(|known| **known == code)
+        .copied()
+        .unwrap_or("other")
 }
 
 /// Error codes that may appear as a metric label.
@@ -287,7 +291,11 @@ mod tests {
             ),
             (
                 Class::Ambiguous,
-                &["InternalFailureException", "ServiceUnavailable", "InternalServerError"],
+                &[
+                    "InternalFailureException",
+                    "ServiceUnavailable",
+                    "InternalServerError",
+                ],
             ),
             (
                 Class::Configuration,

@@ -120,7 +120,8 @@ impl KinesisConfig {
     /// How long the answer to a request with a body of this size is waited for.
     pub fn attempt_timeout_for(&self, body_bytes: usize) -> Duration {
         let bytes = u64::try_from(body_bytes).unwrap_or(u64::MAX);
-        let upload = Duration::from_micros(bytes.saturating_mul(1_000_000) / UPLOAD_BYTES_PER_SECOND);
+        let upload =
+            Duration::from_micros(bytes.saturating_mul(1_000_000) / UPLOAD_BYTES_PER_SECOND);
         self.attempt_timeout.saturating_add(upload)
     }
 }
@@ -133,6 +134,9 @@ mod tests {
     fn large_bodies_get_the_time_their_upload_needs() {
         let config = KinesisConfig::default();
         assert_eq!(config.attempt_timeout_for(0), Duration::from_secs(6));
-        assert_eq!(config.attempt_timeout_for(1024 * 1024), Duration::from_secs(8));
+        assert_eq!(
+            config.attempt_timeout_for(1024 * 1024),
+            Duration::from_secs(8)
+        );
     }
 }

@@ -89,7 +89,11 @@ impl Discovery {
 
     /// When the next look is due; [`Time::NEVER`] while one is under way.
     pub fn due(&self) -> Time {
-        if self.under_way.is_some() { Time::NEVER } else { self.due }
+        if self.under_way.is_some() {
+            Time::NEVER
+        } else {
+            self.due
+        }
     }
 
     /// Begins a look if one is due. The caller makes the calls and brings the answer to [`found`](Self::found).
@@ -143,7 +147,8 @@ impl Discovery {
         self.failures = 0;
         self.asked = begun;
         self.due = now + interval(&summary, entropy);
-        let recreated = matches!((self.created_ms, summary.created_ms), (Some(old), Some(new)) if old != new);
+        let recreated =
+            matches!((self.created_ms, summary.created_ms), (Some(old), Some(new)) if old != new);
         self.created_ms = summary.created_ms.or(self.created_ms);
         if self.map.as_ref() == Some(&map) && !recreated {
             self.stay_calm(now, entropy);
@@ -203,8 +208,14 @@ mod tests {
     }
 
     fn look(count: u32, created_ms: Option<i64>) -> Look {
-        let summary = StreamSummary { created_ms, ..StreamSummary::default() };
-        Look { shards: Ok(shards(count)), summary: Ok(summary) }
+        let summary = StreamSummary {
+            created_ms,
+            ..StreamSummary::default()
+        };
+        Look {
+            shards: Ok(shards(count)),
+            summary: Ok(summary),
+        }
     }
 
     fn refused(code: &str) -> CallError {
@@ -219,7 +230,11 @@ mod tests {
 
     impl Stand {
         fn new() -> Self {
-            Self { discovery: Discovery::new(START), entropy: SeededEntropy::new(3), now: START }
+            Self {
+                discovery: Discovery::new(START),
+                entropy: SeededEntropy::new(3),
+                now: START,
+            }
         }
 
         /// Waits until a look is due and answers it. Returns the finding and how long it took to become due.
@@ -253,9 +268,17 @@ mod tests {
         let mut longest = Duration::ZERO;
         for turn in 0..30 {
             let error = refused("ResourceNotFoundException");
-            let (finding, after) = stand.next(Look { shards: Err(error.clone()), summary: Err(error) });
-            assert!(matches!(finding, Finding::Failed { code, .. } if code == "ResourceNotFoundException"));
-            assert!(turn == 0 || after >= Duration::from_millis(500), "{after:?}");
+            let (finding, after) = stand.next(Look {
+                shards: Err(error.clone()),
+                summary: Err(error),
+            });
+            assert!(
+                matches!(finding, Finding::Failed { code, .. } if code == "ResourceNotFoundException")
+            );
+            assert!(
+                turn == 0 || after >= Duration::from_millis(500),
+                "{after:?}"
+            );
             longest = longest.max(after);
         }
         assert!((10..=15).contains(&longest.as_secs()), "{longest:?}");
@@ -277,7 +300,13 @@ mod tests {
         let mut stand = Stand::new();
         stand.next(look(2, Some(1)));
         let (finding, _) = stand.next(look(2, Some(2)));
-        assert!(matches!(finding, Finding::Changed { recreated: true, .. }));
+        assert!(matches!(
+            finding,
+            Finding::Changed {
+                recreated: true,
+                ..
+            }
+        ));
     }
 
     #[test]

@@ -14,7 +14,10 @@ const FRAME_BYTES: usize = 48;
 const HASH_KEY_BYTES: usize = 64;
 
 /// Bytes that the body of these records needs at most, when no key needs escaping.
-pub(crate) fn body_bytes<'a>(stream: &StreamName, records: impl Iterator<Item = &'a Record>) -> usize {
+pub(crate) fn body_bytes<'a>(
+    stream: &StreamName,
+    records: impl Iterator<Item = &'a Record>,
+) -> usize {
     let records: usize = records
         .map(|record| {
             let explicit = if record.explicit { HASH_KEY_BYTES } else { 0 };
@@ -55,13 +58,18 @@ pub(crate) fn put_records<'a>(
 fn base64(data: &[u8], body: &mut Vec<u8>) {
     let start = body.len();
     body.resize(start + data.len().div_ceil(3) * 4, 0);
-    let written = STANDARD.encode_slice(data, &mut body[start..]).expect("the room was just made");
+    let written = STANDARD
+        .encode_slice(data, &mut body[start..])
+        .expect("the room was just made");
     debug_assert_eq!(start + written, body.len());
 }
 
 /// Writes the inside of a JSON string.
 fn json_text(text: &str, body: &mut Vec<u8>) {
-    if text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
+    if text
+        .bytes()
+        .all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\')
+    {
         body.extend_from_slice(text.as_bytes());
         return;
     }
@@ -71,7 +79,14 @@ fn json_text(text: &str, body: &mut Vec<u8>) {
             0..0x20 => {
                 const HEX: &[u8; 16] = b"0123456789abcdef";
                 let high = HEX[usize::from(byte >> 4)];
-                body.extend_from_slice(&[b'\\', b'u', b'0', b'0', high, HEX[usize::from(byte & 15)]]);
+                body.extend_from_slice(&[
+                    b'\\',
+                    b'u',
+                    b'0',
+                    b'0',
+                    high,
+                    HEX[usize::from(byte & 15)],
+                ]);
             }
             _ => body.push(byte),
         }
@@ -128,14 +143,25 @@ mod tests {
 
     #[test]
     fn any_key_and_any_payload_come_back_from_the_body() {
-        let keys = ["\"", "\\", "\u{0}\u{1f}\n", "\u{2028}", "é😀", "a\"b\\c/d", "\u{7f}"];
+        let keys = [
+            "\"",
+            "\\",
+            "\u{0}\u{1f}\n",
+            "\u{2028}",
+            "é😀",
+            "a\"b\\c/d",
+            "\u{7f}",
+        ];
         for key in keys {
             for len in 0..70_u8 {
                 let data: Vec<u8> = (0..len).map(|byte| byte.wrapping_mul(37)).collect();
                 let body = encoded(&[record(1, key, &data, Time::ZERO)]);
                 let entry = &body["Records"][0];
                 assert_eq!(entry["PartitionKey"], key);
-                assert_eq!(STANDARD.decode(entry["Data"].as_str().unwrap()).unwrap(), data);
+                assert_eq!(
+                    STANDARD.decode(entry["Data"].as_str().unwrap()).unwrap(),
+                    data
+                );
             }
         }
     }
@@ -153,10 +179,15 @@ mod tests {
 
     /// Lines of a file of vectors, which carry keys with control characters: only `\n` ends a line.
     fn vectors(name: &str) -> Vec<Value> {
-        let path = format!("{}/../../tests/conformance/{name}", env!("CARGO_MANIFEST_DIR"));
+        let path = format!(
+            "{}/../../tests/conformance/{name}",
+            env!("CARGO_MANIFEST_DIR")
+        );
         let text = std::fs::read_to_string(path).expect("the vectors are in the repository");
         let lines = text.split('\n').filter(|line| !line.is_empty());
-        lines.map(|line| serde_json::from_str(line).expect("a JSON line")).collect()
+        lines
+            .map(|line| serde_json::from_str(line).expect("a JSON line"))
+            .collect()
     }
 
     fn check_shards(hash: HashKey, vector: &Value) {
@@ -164,7 +195,11 @@ mod tests {
         assert!(!shards.is_empty());
         for (count, index) in shards {
             let map = ShardMap::even(count.parse().unwrap()).unwrap();
-            assert_eq!(map.lookup(hash) as u64, index.as_u64().unwrap(), "{count} shards: {vector}");
+            assert_eq!(
+                map.lookup(hash) as u64,
+                index.as_u64().unwrap(),
+                "{count} shards: {vector}"
+            );
         }
     }
 
@@ -190,7 +225,10 @@ mod tests {
         for vector in vectors {
             let key = vector["partition_key"].as_str().unwrap();
             let record = record(1, key, b"x", Time::ZERO);
-            assert_eq!(record.hash.to_string(), vector["hash_key"].as_str().unwrap());
+            assert_eq!(
+                record.hash.to_string(),
+                vector["hash_key"].as_str().unwrap()
+            );
             check_shards(record.hash, &vector);
             assert_eq!(encoded(&[record])["Records"][0]["PartitionKey"], key);
         }

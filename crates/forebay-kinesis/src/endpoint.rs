@@ -6,7 +6,9 @@ use std::net::{IpAddr, Ipv6Addr};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointError {
     /// It is no URL that could be used.
-    #[error("endpoint {url:?} is not of the form http://HOST or https://HOST, with :PORT if needed")]
+    #[error(
+        "endpoint {url:?} is not of the form http://HOST or https://HOST, with :PORT if needed"
+    )]
     NotAUrl {
         /// What was given.
         url: String,
@@ -29,7 +31,9 @@ pub enum EndpointError {
 /// # Errors
 /// When it is refused.
 pub fn check(url: &str, allow_plaintext: bool) -> Result<(), EndpointError> {
-    let not_a_url = || EndpointError::NotAUrl { url: url.to_owned() };
+    let not_a_url = || EndpointError::NotAUrl {
+        url: url.to_owned(),
+    };
     let (scheme, rest) = url.split_once("://").ok_or_else(not_a_url)?;
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let host = host_of(authority).ok_or_else(not_a_url)?;
@@ -40,12 +44,16 @@ pub fn check(url: &str, allow_plaintext: bool) -> Result<(), EndpointError> {
     } else if allow_plaintext || is_near(host) {
         Ok(())
     } else {
-        Err(EndpointError::Plaintext { url: url.to_owned() })
+        Err(EndpointError::Plaintext {
+            url: url.to_owned(),
+        })
     }
 }
 
 fn host_of(authority: &str) -> Option<&str> {
-    let host_port = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let host_port = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
     let (host, port) = match host_port.strip_prefix('[') {
         Some(rest) => {
             let (host, port) = rest.split_once(']')?;
@@ -103,12 +111,31 @@ mod tests {
         ] {
             assert_eq!(check(url, false), Ok(()), "{url}");
         }
-        for url in ["http://example.com", "http://8.8.8.8:80", "http://[2001:db8::1]", "http://172.32.0.1"] {
-            assert!(matches!(check(url, false), Err(EndpointError::Plaintext { .. })), "{url}");
+        for url in [
+            "http://example.com",
+            "http://8.8.8.8:80",
+            "http://[2001:db8::1]",
+            "http://172.32.0.1",
+        ] {
+            assert!(
+                matches!(check(url, false), Err(EndpointError::Plaintext { .. })),
+                "{url}"
+            );
             assert_eq!(check(url, true), Ok(()), "{url}");
         }
-        for url in ["", "localhost:4567", "ftp://localhost", "http://", "http://:80", "http://a b", "http://h:x"] {
-            assert!(matches!(check(url, true), Err(EndpointError::NotAUrl { .. })), "{url}");
+        for url in [
+            "",
+            "localhost:4567",
+            "ftp://localhost",
+            "http://",
+            "http://:80",
+            "http://a b",
+            "http://h:x",
+        ] {
+            assert!(
+                matches!(check(url, true), Err(EndpointError::NotAUrl { .. })),
+                "{url}"
+            );
         }
     }
 }

@@ -40,7 +40,10 @@ pub(crate) struct Allowance {
 
 impl Allowance {
     /// No limit.
-    pub(crate) const UNLIMITED: Allowance = Allowance { records: usize::MAX, bytes: usize::MAX };
+    pub(crate) const UNLIMITED: Allowance = Allowance {
+        records: usize::MAX,
+        bytes: usize::MAX,
+    };
 }
 
 /// The limiter of one lane.
@@ -77,7 +80,11 @@ struct Bucket {
 
 impl Bucket {
     fn full(capacity: f64, rate: f64) -> Self {
-        Self { tokens: capacity, capacity, rate }
+        Self {
+            tokens: capacity,
+            capacity,
+            rate,
+        }
     }
 
     fn refill(&mut self, seconds: f64, factor: f64) {
@@ -115,7 +122,10 @@ impl Limiter {
                 })
             }
         };
-        Self { buckets, window: Window::new(now) }
+        Self {
+            buckets,
+            window: Window::new(now),
+        }
     }
 
     /// Lets the bytes bucket hold a record of the stream's greatest size.
@@ -129,7 +139,9 @@ impl Limiter {
     /// What may be sent at `now`. A first record that is larger than the bucket ever holds is allowed when the bucket
     /// is full; ask [`covers`](Self::covers) for it.
     pub(crate) fn allowance(&mut self, now: Time) -> Allowance {
-        let Some(buckets) = &mut self.buckets else { return Allowance::UNLIMITED };
+        let Some(buckets) = &mut self.buckets else {
+            return Allowance::UNLIMITED;
+        };
         buckets.advance(now);
         // The small addend is the one that `covers` forgives.
         Allowance {
@@ -140,7 +152,9 @@ impl Limiter {
 
     /// True when a part of this size may be sent at `now`.
     pub(crate) fn covers(&mut self, records: usize, bytes: usize, now: Time) -> bool {
-        let Some(buckets) = &mut self.buckets else { return true };
+        let Some(buckets) = &mut self.buckets else {
+            return true;
+        };
         buckets.advance(now);
         buckets.records.covers(records as f64) && buckets.bytes.covers(charged_bytes(bytes))
     }
@@ -155,7 +169,9 @@ impl Limiter {
 
     /// When a part of this size may be sent, `now` if it may be sent at once.
     pub(crate) fn ready_at(&mut self, records: usize, bytes: usize, now: Time) -> Time {
-        let Some(buckets) = &mut self.buckets else { return now };
+        let Some(buckets) = &mut self.buckets else {
+            return now;
+        };
         buckets.advance(now);
         let factor = buckets.factor;
         let seconds = buckets
@@ -166,7 +182,13 @@ impl Limiter {
     }
 
     /// Takes note of an answer: what the service accepted and how many records it throttled.
-    pub(crate) fn answered(&mut self, accepted: usize, accepted_bytes: usize, throttled: usize, now: Time) {
+    pub(crate) fn answered(
+        &mut self,
+        accepted: usize,
+        accepted_bytes: usize,
+        throttled: usize,
+        now: Time,
+    ) {
         self.window.add(accepted, accepted_bytes, throttled, now);
         if throttled > 0
             && let Some(buckets) = &mut self.buckets
@@ -230,7 +252,10 @@ impl Buckets {
         let target = accepted.max(self.factor * CUT_MAX).max(FACTOR_MIN);
         if target < self.factor {
             self.factor = target;
-            self.last_cut = Some(Cut { at: now, refused_share: rates.refused_share });
+            self.last_cut = Some(Cut {
+                at: now,
+                refused_share: rates.refused_share,
+            });
         }
     }
 }
@@ -269,7 +294,11 @@ const SLOT_NANOS: u64 = 100_000_000;
 
 impl Window {
     fn new(now: Time) -> Self {
-        Self { slots: [Slot::default(); SLOTS], current: now.as_nanos() / SLOT_NANOS, since: now }
+        Self {
+            slots: [Slot::default(); SLOTS],
+            current: now.as_nanos() / SLOT_NANOS,
+            since: now,
+        }
     }
 
     fn add(&mut self, accepted: usize, bytes: usize, throttled: usize, now: Time) {
@@ -291,7 +320,9 @@ impl Window {
         let mut sum = Slot::default();
         for back in stale..SLOTS as u64 {
             // Slots from before the clock's origin are empty.
-            let Some(number) = number.checked_sub(back) else { break };
+            let Some(number) = number.checked_sub(back) else {
+                break;
+            };
             let slot = self.slots[slot_index(number)];
             sum.accepted += slot.accepted;
             sum.bytes += slot.bytes;
@@ -299,7 +330,9 @@ impl Window {
         }
         // The window is nine whole slots and a begun one; a lane younger than that is judged by its own age.
         let begun = (now.as_nanos() % SLOT_NANOS) as f64 / 1e9;
-        let seconds = (0.9 + begun).min(now.since(self.since).as_secs_f64()).max(0.1);
+        let seconds = (0.9 + begun)
+            .min(now.since(self.since).as_secs_f64())
+            .max(0.1);
         let answered = sum.accepted + sum.throttled;
         Rates {
             records: sum.accepted as f64 / seconds,
@@ -336,7 +369,12 @@ mod tests {
             let stored = (sent as f64).min(tokens.floor());
             tokens -= stored;
             let refused = sent as f64 - stored;
-            limiter.answered(stored as usize, stored as usize * 200, refused as usize, now);
+            limiter.answered(
+                stored as usize,
+                stored as usize * 200,
+                refused as usize,
+                now,
+            );
             accepted += stored;
             throttled += refused;
         }
@@ -347,10 +385,19 @@ mod tests {
     fn a_full_bucket_covers_a_second_and_then_the_rate_rules() {
         let start = Time::from_millis(5_000);
         let mut limiter = Limiter::new(RateLimit::Percent(100), start);
-        assert_eq!(limiter.allowance(start), Allowance { records: 1000, bytes: 1024 * 1024 });
+        assert_eq!(
+            limiter.allowance(start),
+            Allowance {
+                records: 1000,
+                bytes: 1024 * 1024
+            }
+        );
         limiter.charge(1000, 200 * 1000);
         assert!(!limiter.covers(1, 200, start));
-        assert_eq!(limiter.ready_at(10, 0, start), start + Duration::from_millis(10));
+        assert_eq!(
+            limiter.ready_at(10, 0, start),
+            start + Duration::from_millis(10)
+        );
         assert!(limiter.covers(10, 2000, start + Duration::from_millis(10)));
     }
 
@@ -404,7 +451,11 @@ mod tests {
         let cut = limiter.factor();
         assert!((0.4..=0.6).contains(&cut), "factor {cut}");
         limiter.allowance(after + Duration::from_secs(4));
-        assert!(limiter.factor() - cut < 0.11, "held, factor {}", limiter.factor());
+        assert!(
+            limiter.factor() - cut < 0.11,
+            "held, factor {}",
+            limiter.factor()
+        );
         limiter.allowance(after + Duration::from_secs(30));
         assert_eq!(limiter.factor(), 1.0);
     }

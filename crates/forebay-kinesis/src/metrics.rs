@@ -26,7 +26,11 @@ pub(crate) struct SinkMetrics {
 
 impl SinkMetrics {
     pub(crate) fn new(registry: Registry, shard_label_limit: usize) -> Self {
-        Self { registry, shard_label_limit, labelled: HashSet::new() }
+        Self {
+            registry,
+            shard_label_limit,
+            labelled: HashSet::new(),
+        }
     }
 
     fn shard_label<'a>(&mut self, stream: &str, shard: &'a str) -> &'a str {
@@ -51,7 +55,10 @@ struct Sum {
 
 impl Sum {
     fn new(counter: Counter) -> Self {
-        Self { pending: 0, counter }
+        Self {
+            pending: 0,
+            counter,
+        }
     }
 
     fn add(&mut self, by: usize) {
@@ -95,15 +102,19 @@ pub(crate) struct ShardGauges {
 impl ShardGauges {
     /// Shows what the lanes that share this label have.
     fn show(&self, lanes: &[&LaneFigures], now: Time) {
-        let sum = |figure: fn(&LaneFigures) -> f64| lanes.iter().map(|lane| figure(lane)).sum::<f64>();
+        let sum =
+            |figure: fn(&LaneFigures) -> f64| lanes.iter().map(|lane| figure(lane)).sum::<f64>();
         let most = |figure: fn(&LaneFigures) -> f64| {
             lanes.iter().map(|lane| figure(lane)).fold(0.0, f64::max)
         };
         self.pending.set(sum(|lane| lane.pending as f64));
-        self.pending_bytes.set(sum(|lane| lane.pending_bytes as f64));
+        self.pending_bytes
+            .set(sum(|lane| lane.pending_bytes as f64));
         let oldest = lanes.iter().filter_map(|lane| lane.oldest).min();
-        self.oldest.set(oldest.map_or(0.0, |oldest| now.since(oldest).as_secs_f64()));
-        self.factor.set(lanes.iter().map(|lane| lane.factor).fold(1.0, f64::min));
+        self.oldest
+            .set(oldest.map_or(0.0, |oldest| now.since(oldest).as_secs_f64()));
+        self.factor
+            .set(lanes.iter().map(|lane| lane.factor).fold(1.0, f64::min));
         let waited: Duration = lanes.iter().map(|lane| lane.limited).sum();
         self.waited.absolute(waited.as_secs());
         self.records_used.set(most(|lane| lane.utilization.0));
@@ -160,7 +171,10 @@ pub(crate) enum Refresh {
 impl StreamMetrics {
     pub(crate) fn new(sink: &SinkMetrics, stream: &StreamName) -> Self {
         let registry = sink.registry.clone();
-        let make = Maker { registry: &registry, stream: stream.as_str() };
+        let make = Maker {
+            registry: &registry,
+            stream: stream.as_str(),
+        };
         Self {
             failed: FailureReason::ALL.map(|reason| (reason, make.failed(reason))).into(),
             request_errors: BTreeMap::new(),
@@ -233,7 +247,10 @@ impl StreamMetrics {
             let label = sink.shard_label(&self.stream, shard.id());
             let known = self.series.iter().position(|series| series.label == label);
             let index = known.unwrap_or_else(|| {
-                let make = Maker { registry: &self.registry, stream: &self.stream };
+                let make = Maker {
+                    registry: &self.registry,
+                    stream: &self.stream,
+                };
                 self.series.push(make.shard_series(label));
                 self.series.len() - 1
             });
@@ -254,7 +271,8 @@ impl StreamMetrics {
     pub(crate) fn stored(&mut self, lane: usize, stored: Stored) {
         self.end_to_end.record(nanos(stored.end_to_end));
         self.retries.record(u64::from(stored.retries));
-        self.put_units.add(stored.bytes.div_ceil(PUT_UNIT_BYTES).max(1));
+        self.put_units
+            .add(stored.bytes.div_ceil(PUT_UNIT_BYTES).max(1));
         if let Some(series) = self.series_of(lane) {
             series.user_records.add(1);
             series.user_bytes.add(stored.bytes);
@@ -273,9 +291,15 @@ impl StreamMetrics {
     pub(crate) fn record_refused(&mut self, lane: usize, code: &str) {
         let code = code_label(code);
         let (registry, stream) = (self.registry.clone(), self.stream.clone());
-        let Some(series) = self.series_of(lane) else { return };
+        let Some(series) = self.series_of(lane) else {
+            return;
+        };
         let counter = series.errors.entry(code).or_insert_with(|| {
-            let labels = [("stream", stream.as_str()), ("shard", &series.label), ("code", code)];
+            let labels = [
+                ("stream", stream.as_str()),
+                ("shard", &series.label),
+                ("code", code),
+            ];
             let help = "Records that the service refused, by error code.";
             registry.counter("forebay_kinesis_record_errors_total", help, &labels)
         });
@@ -284,7 +308,10 @@ impl StreamMetrics {
 
     pub(crate) fn request_failed(&mut self, code: &str) {
         let code = code_label(code);
-        let make = Maker { registry: &self.registry, stream: &self.stream };
+        let make = Maker {
+            registry: &self.registry,
+            stream: &self.stream,
+        };
         let counter = self.request_errors.entry(code).or_insert_with(|| {
             let help = "Requests that failed as a whole, by error code.";
             make.counter("forebay_kinesis_request_errors_total", help, "code", code)
@@ -296,9 +323,13 @@ impl StreamMetrics {
         let records = request.entries().len();
         self.records_per_request.record(records as u64);
         self.lanes_per_request.record(request.parts().len() as u64);
-        self.fill_records.record(per_mille(records, settings.records_per_request));
-        self.fill_bytes.record(per_mille(request.bytes(), settings.bytes_per_request));
-        let reason = Closed::ALL.iter().position(|reason| *reason == request.closed());
+        self.fill_records
+            .record(per_mille(records, settings.records_per_request));
+        self.fill_bytes
+            .record(per_mille(request.bytes(), settings.bytes_per_request));
+        let reason = Closed::ALL
+            .iter()
+            .position(|reason| *reason == request.closed());
         self.closed[reason.expect("all reasons are listed")].increment(1);
     }
 
@@ -328,7 +359,10 @@ impl StreamMetrics {
         if reason == self.blocked {
             return;
         }
-        let make = Maker { registry: &self.registry, stream: &self.stream };
+        let make = Maker {
+            registry: &self.registry,
+            stream: &self.stream,
+        };
         if let Some(old) = self.blocked {
             make.blocked(old).set(0.0);
         }
@@ -344,9 +378,12 @@ impl StreamMetrics {
         for index in self.dirty.drain(..) {
             let series = &mut self.series[index];
             series.dirty = false;
-            for sum in
-                [&mut series.user_records, &mut series.user_bytes, &mut series.records, &mut series.bytes]
-            {
+            for sum in [
+                &mut series.user_records,
+                &mut series.user_bytes,
+                &mut series.records,
+                &mut series.bytes,
+            ] {
                 sum.flush();
             }
         }
@@ -390,7 +427,8 @@ struct Maker<'a> {
 
 impl Maker<'_> {
     fn plain_counter(&self, name: &'static str, help: &'static str) -> Counter {
-        self.registry.counter(name, help, &[("stream", self.stream)])
+        self.registry
+            .counter(name, help, &[("stream", self.stream)])
     }
 
     fn counter(
@@ -400,7 +438,8 @@ impl Maker<'_> {
         label: &'static str,
         value: &str,
     ) -> Counter {
-        self.registry.counter(name, help, &[("stream", self.stream), (label, value)])
+        self.registry
+            .counter(name, help, &[("stream", self.stream), (label, value)])
     }
 
     fn gauge(&self, name: &'static str, help: &'static str) -> Gauge {
@@ -408,39 +447,53 @@ impl Maker<'_> {
     }
 
     fn counts(&self, name: &'static str, help: &'static str) -> HistogramShard {
-        self.registry.histogram(name, help, &[("stream", self.stream)], buckets::COUNT).shard()
+        self.registry
+            .histogram(name, help, &[("stream", self.stream)], buckets::COUNT)
+            .shard()
     }
 
     fn failed(&self, reason: FailureReason) -> Counter {
         let help = "Records that will never be stored, by reason.";
-        self.counter("forebay_kinesis_user_records_failed_total", help, "reason", reason.as_str())
+        self.counter(
+            "forebay_kinesis_user_records_failed_total",
+            help,
+            "reason",
+            reason.as_str(),
+        )
     }
 
     fn request_seconds(&self, result: &str) -> HistogramShard {
         let help = "Time from sending a request to its answer.";
         let labels = [("stream", self.stream), ("result", result)];
         let name = "forebay_kinesis_request_seconds";
-        self.registry.histogram(name, help, &labels, buckets::LATENCY).shard()
+        self.registry
+            .histogram(name, help, &labels, buckets::LATENCY)
+            .shard()
     }
 
     fn end_to_end(&self) -> HistogramShard {
         let help = "Time from the admission of a record to its sequence number.";
         let labels = [("stream", self.stream)];
         let name = "forebay_kinesis_end_to_end_seconds";
-        self.registry.histogram(name, help, &labels, buckets::LATENCY).shard()
+        self.registry
+            .histogram(name, help, &labels, buckets::LATENCY)
+            .shard()
     }
 
     fn fill(&self, limit: &str) -> HistogramShard {
         let help = "How full requests are, as part of a limit.";
         let labels = [("stream", self.stream), ("limit", limit)];
         let name = "forebay_kinesis_request_fill_ratio";
-        self.registry.histogram(name, help, &labels, buckets::RATIO).shard()
+        self.registry
+            .histogram(name, help, &labels, buckets::RATIO)
+            .shard()
     }
 
     fn blocked(&self, reason: &str) -> Gauge {
         let help = "1 while the stream is held for this reason.";
         let labels = [("stream", self.stream), ("reason", reason)];
-        self.registry.gauge("forebay_kinesis_blocked", help, &labels)
+        self.registry
+            .gauge("forebay_kinesis_blocked", help, &labels)
     }
 
     fn stream_gauges(&self) -> StreamGauges {
@@ -448,7 +501,8 @@ impl Maker<'_> {
             epoch: self.gauge("forebay_kinesis_shard_map_epoch", "Shard maps so far."),
             shards: self.gauge("forebay_kinesis_shards_open", "Open shards."),
             in_flight: self.gauge("forebay_kinesis_inflight_requests", "Requests in flight."),
-            in_flight_bytes: self.gauge("forebay_kinesis_inflight_bytes", "Counted bytes in flight."),
+            in_flight_bytes: self
+                .gauge("forebay_kinesis_inflight_bytes", "Counted bytes in flight."),
         }
     }
 
@@ -462,10 +516,22 @@ impl Maker<'_> {
             buckets::LATENCY,
         );
         ShardSeries {
-            user_records: sum("forebay_kinesis_user_records_stored_total", "Rule outputs stored."),
-            user_bytes: sum("forebay_kinesis_user_bytes_stored_total", "Counted bytes of rule outputs stored."),
-            records: sum("forebay_kinesis_records_stored_total", "Kinesis records stored."),
-            bytes: sum("forebay_kinesis_bytes_stored_total", "Counted bytes of Kinesis records stored."),
+            user_records: sum(
+                "forebay_kinesis_user_records_stored_total",
+                "Rule outputs stored.",
+            ),
+            user_bytes: sum(
+                "forebay_kinesis_user_bytes_stored_total",
+                "Counted bytes of rule outputs stored.",
+            ),
+            records: sum(
+                "forebay_kinesis_records_stored_total",
+                "Kinesis records stored.",
+            ),
+            bytes: sum(
+                "forebay_kinesis_bytes_stored_total",
+                "Counted bytes of Kinesis records stored.",
+            ),
             buffering: buffering.shard(),
             errors: BTreeMap::new(),
             label: shard.to_owned(),
@@ -480,13 +546,23 @@ impl Maker<'_> {
         let used = |limit| {
             let labels = [("stream", self.stream), ("shard", shard), ("limit", limit)];
             let help = "What was accepted over the last second, as part of what a shard takes.";
-            self.registry.gauge("forebay_kinesis_shard_utilization_ratio", help, &labels)
+            self.registry
+                .gauge("forebay_kinesis_shard_utilization_ratio", help, &labels)
         };
         ShardGauges {
-            pending: gauge("forebay_kinesis_user_records_pending", "Records queued or in flight at the sink."),
+            pending: gauge(
+                "forebay_kinesis_user_records_pending",
+                "Records queued or in flight at the sink.",
+            ),
             pending_bytes: gauge("forebay_kinesis_pending_bytes", "Counted bytes of those."),
-            oldest: gauge("forebay_kinesis_oldest_pending_seconds", "Age of the oldest of those."),
-            factor: gauge("forebay_kinesis_limiter_factor", "Adaptive factor of the rate limit, 0.05 to 1."),
+            oldest: gauge(
+                "forebay_kinesis_oldest_pending_seconds",
+                "Age of the oldest of those.",
+            ),
+            factor: gauge(
+                "forebay_kinesis_limiter_factor",
+                "Adaptive factor of the rate limit, 0.05 to 1.",
+            ),
             waited: self.registry.counter(
                 "forebay_kinesis_limiter_wait_seconds_total",
                 "Time for which only the rate limit kept records from being sent.",

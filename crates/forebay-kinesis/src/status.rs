@@ -46,16 +46,26 @@ pub(crate) struct Board(Mutex<BTreeMap<usize, Published>>);
 
 impl Board {
     pub(crate) fn publish(&self, index: usize, published: Published) {
-        self.0.lock().expect("no panic while the board is locked").insert(index, published);
+        self.0
+            .lock()
+            .expect("no panic while the board is locked")
+            .insert(index, published);
     }
 
     pub(crate) fn remove(&self, index: usize) {
-        self.0.lock().expect("no panic while the board is locked").remove(&index);
+        self.0
+            .lock()
+            .expect("no panic while the board is locked")
+            .remove(&index);
     }
 
     /// All streams, by name.
     pub(crate) fn read(&self, now: Time) -> Vec<StreamStatus> {
-        let published = self.0.lock().expect("no panic while the board is locked").clone();
+        let published = self
+            .0
+            .lock()
+            .expect("no panic while the board is locked")
+            .clone();
         let mut streams: Vec<StreamStatus> = published
             .into_values()
             .map(|Published { mut status, oldest }| {

@@ -16,7 +16,10 @@ pub(crate) fn pipeline() -> Pipeline {
     let document = br#"{"sql": "SELECT * FROM '#'", "actions": [
         {"kinesis": {"roleArn": "arn:aws:iam::1:role/r", "streamName": "s", "partitionKey": "${topic()}"}}]}"#;
     let document = RuleDocument::from_json(document, Some("all")).expect("a legal document");
-    let rules = RuleSet::build(vec![(document, RuleSettings::default())], RuleLimits::default());
+    let rules = RuleSet::build(
+        vec![(document, RuleSettings::default())],
+        RuleLimits::default(),
+    );
     let config = PipelineConfig {
         workers: 1,
         ingest_bytes: 64 << 20,
@@ -44,7 +47,12 @@ pub(crate) fn stream_id() -> StreamId {
             client_id: None,
             timestamp_ms: 0,
         };
-        pipeline.intakes[0].publish_detached(&message, QoS::AtMostOnce, AckMode::Accept, Time::ZERO);
+        pipeline.intakes[0].publish_detached(
+            &message,
+            QoS::AtMostOnce,
+            AckMode::Accept,
+            Time::ZERO,
+        );
         pipeline.intakes[0].flush();
         while pipeline.sequencer.step(Time::ZERO) {}
         match pipeline.sink.next_event() {

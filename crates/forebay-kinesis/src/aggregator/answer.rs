@@ -40,15 +40,21 @@ impl Aggregator {
         entropy: &mut dyn Entropy,
         effects: &mut dyn Effects,
     ) {
-        let request = self.in_flight.remove(&id).expect("the request is in flight");
+        let request = self
+            .in_flight
+            .remove(&id)
+            .expect("the request is in flight");
         self.due = self.due.min(now);
         match answer {
             Ok(answer) if answer.entries.len() == request.entries.len() => {
                 self.answered(request, &answer, now, entropy, effects);
             }
             Ok(answer) => {
-                let message =
-                    format!("{} entries for {} records", answer.entries.len(), request.entries.len());
+                let message = format!(
+                    "{} entries for {} records",
+                    answer.entries.len(),
+                    request.entries.len()
+                );
                 let error = CallError::local(CallFailure::Unclear, "ResponseMismatch", message);
                 self.refused(request, &error, now, entropy, effects);
             }
@@ -69,7 +75,13 @@ impl Aggregator {
         if configuration.is_none() {
             self.leave_hold(effects);
         }
-        let Request { entries, parts, sent, probe, .. } = request;
+        let Request {
+            entries,
+            parts,
+            sent,
+            probe,
+            ..
+        } = request;
         let mut entries = entries.into_iter();
         let mut wrong_shard = 0;
         let mut stream_throttled = false;
@@ -89,26 +101,44 @@ impl Aggregator {
                         effects.stored(part.lane, entry, sent);
                     }
                     EntryAnswer::Refused { code, message } => {
-                        effects.note(Note::RecordRefused { lane: part.lane, code });
+                        effects.note(Note::RecordRefused {
+                            lane: part.lane,
+                            code,
+                        });
                         self.last_error = Some(code.clone());
                         let class = record_code(code);
                         stream_throttled |= class == Class::Throttled(Reach::Stream);
                         tally.throttled += usize::from(matches!(class, Class::Throttled(_)));
                         tally.refused += 1;
-                        let detail = if message.is_empty() { code.as_str() } else { message };
+                        let detail = if message.is_empty() {
+                            code.as_str()
+                        } else {
+                            message
+                        };
                         self.repeat(part.lane, entry, class, detail, &mut tally, now, effects);
                     }
                     EntryAnswer::Unclear => {
                         tally.refused += 1;
                         let class = Class::Ambiguous;
-                        self.repeat(part.lane, entry, class, "no outcome", &mut tally, now, effects);
+                        self.repeat(
+                            part.lane,
+                            entry,
+                            class,
+                            "no outcome",
+                            &mut tally,
+                            now,
+                            effects,
+                        );
                     }
                 }
             }
             self.close_part(&part, &tally, None, now, entropy, effects);
         }
         if wrong_shard > 0 {
-            effects.note(Note::WrongShard { records: wrong_shard, sent });
+            effects.note(Note::WrongShard {
+                records: wrong_shard,
+                sent,
+            });
         }
         if stream_throttled {
             self.pause(None, now, entropy);
@@ -131,7 +161,11 @@ impl Aggregator {
     ) {
         let class = error.class();
         let records = request.entries.len();
-        effects.note(Note::RequestFailed { code: &error.code, message: &error.message, records });
+        effects.note(Note::RequestFailed {
+            code: &error.code,
+            message: &error.message,
+            records,
+        });
         self.last_error = Some(error.code.clone());
         let probe = request.probe;
         match class {
@@ -164,12 +198,23 @@ impl Aggregator {
                     self.lanes[part.lane].settle(&entry.record);
                     effects.failed(entry, culprit_reason(error), &error.code);
                 } else {
-                    self.repeat(part.lane, entry, class, &error.code, &mut tally, now, effects);
+                    self.repeat(
+                        part.lane,
+                        entry,
+                        class,
+                        &error.code,
+                        &mut tally,
+                        now,
+                        effects,
+                    );
                 }
             }
             if class == Class::Throttled(Reach::Shard) {
                 tally.throttled = count;
-                effects.note(Note::Throttled { lane: part.lane, records: count });
+                effects.note(Note::Throttled {
+                    lane: part.lane,
+                    records: count,
+                });
             }
             if class == Class::Split {
                 self.split(&part, mixed);
@@ -179,7 +224,10 @@ impl Aggregator {
     }
 
     /// Puts a record that was not stored back in front of its lane, or fails it when its time is over.
-    #[expect(clippy::too_many_arguments, reason = "the facts of one refusal, used in two places")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the facts of one refusal, used in two places"
+    )]
     fn repeat(
         &mut self,
         lane: usize,
@@ -228,7 +276,8 @@ impl Aggregator {
         let lane = &mut self.lanes[part.lane];
         lane.in_flight -= 1;
         lane.stuck = false;
-        lane.limiter.answered(tally.stored, tally.stored_bytes, tally.throttled, now);
+        lane.limiter
+            .answered(tally.stored, tally.stored_bytes, tally.throttled, now);
         if tally.stored > 0 {
             lane.failures = 0;
             lane.split = lane.split.map(|split| split.saturating_mul(2));
@@ -243,16 +292,23 @@ impl Aggregator {
             lane.failures = lane.failures.saturating_add(1);
             let own = match class {
                 Class::Throttled(_) => Backoff::Throttled.delay(lane.failures, entropy),
-                Class::Ambiguous | Class::Unknown => Backoff::Ambiguous.delay(lane.failures, entropy),
+                Class::Ambiguous | Class::Unknown => {
+                    Backoff::Ambiguous.delay(lane.failures, entropy)
+                }
                 Class::NotSent => Backoff::NotSent.delay(lane.failures, entropy),
                 // A held stream has its own pace, and the halves of a refused request need none.
                 Class::Configuration | Class::Split | Class::Bug => Duration::ZERO,
             };
-            let asked = retry_after.unwrap_or(Duration::ZERO).min(own + RETRY_AFTER_MAX);
+            let asked = retry_after
+                .unwrap_or(Duration::ZERO)
+                .min(own + RETRY_AFTER_MAX);
             lane.not_before = lane.not_before.max(now + own.max(asked));
         }
         if tally.throttled > 0 && tally.refused > 0 {
-            effects.note(Note::Throttled { lane: part.lane, records: tally.throttled });
+            effects.note(Note::Throttled {
+                lane: part.lane,
+                records: tally.throttled,
+            });
         }
         self.list(part.lane);
     }
@@ -273,7 +329,9 @@ impl Aggregator {
         answers: &[EntryAnswer],
         effects: &mut dyn Effects,
     ) {
-        let any_refused = answers.iter().any(|answer| !matches!(answer, EntryAnswer::Stored { .. }));
+        let any_refused = answers
+            .iter()
+            .any(|answer| !matches!(answer, EntryAnswer::Stored { .. }));
         if self.mode.ordering == Ordering::None || !any_refused {
             return;
         }
@@ -296,8 +354,12 @@ impl Aggregator {
 
     fn pause(&mut self, retry_after: Option<Duration>, now: Time, entropy: &mut dyn Entropy) {
         self.pauses = self.pauses.saturating_add(1);
-        let own = Backoff::Throttled.delay(self.pauses, entropy).max(PAUSE_MIN);
-        let asked = retry_after.unwrap_or(Duration::ZERO).min(own + RETRY_AFTER_MAX);
+        let own = Backoff::Throttled
+            .delay(self.pauses, entropy)
+            .max(PAUSE_MIN);
+        let asked = retry_after
+            .unwrap_or(Duration::ZERO)
+            .min(own + RETRY_AFTER_MAX);
         self.pause_until = self.pause_until.max(now + own.max(asked));
     }
 
@@ -317,7 +379,11 @@ impl Aggregator {
             Some(_) => {}
             None => self.hold = Some(Hold::new(code.into(), now, entropy)),
         }
-        effects.note(Note::Blocked { reason: code, entered, message });
+        effects.note(Note::Blocked {
+            reason: code,
+            entered,
+            message,
+        });
     }
 
     fn leave_hold(&mut self, effects: &mut dyn Effects) {

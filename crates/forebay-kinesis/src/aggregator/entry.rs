@@ -18,7 +18,11 @@ pub struct Entry {
 
 impl Entry {
     pub(super) fn new(record: Record) -> Self {
-        Self { record, attempts: 0, ambiguous: false }
+        Self {
+            record,
+            attempts: 0,
+            ambiguous: false,
+        }
     }
 
     /// Counted bytes.

@@ -15,7 +15,11 @@ const EXPIRY_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The reason for which an expired record fails.
 pub(super) fn expired(entry: &Entry) -> FailureReason {
-    if entry.ambiguous { FailureReason::ExpiredAmbiguous } else { FailureReason::Expired }
+    if entry.ambiguous {
+        FailureReason::ExpiredAmbiguous
+    } else {
+        FailureReason::Expired
+    }
 }
 
 impl Aggregator {
@@ -38,13 +42,19 @@ impl Aggregator {
             next = next.min(lane.first_deadline());
         }
         // Records in flight come back or do not; those that come back are looked at then.
-        self.expiry_due = if next == Time::NEVER { next } else { next.max(now + EXPIRY_INTERVAL) };
+        self.expiry_due = if next == Time::NEVER {
+            next
+        } else {
+            next.max(now + EXPIRY_INTERVAL)
+        };
     }
 
     /// Fails the oldest queued records that nothing was promised for, until `bytes` of what they hold are free. What
     /// is in flight cannot be given up.
     pub fn shed(&mut self, bytes: u64, effects: &mut dyn Effects) {
-        let Some(last) = self.last_victim(bytes) else { return };
+        let Some(last) = self.last_victim(bytes) else {
+            return;
+        };
         let reason = FailureReason::BufferFull;
         for lane in &mut self.lanes {
             lane.shed_until(last, |entry| effects.failed(entry, reason, reason.as_str()));

@@ -15,7 +15,11 @@ pub(super) struct Hold {
 
 impl Hold {
     pub(super) fn new(reason: CompactString, now: Time, entropy: &mut dyn Entropy) -> Self {
-        Self { reason, failures: 1, next_probe: now + Backoff::Hold.delay(1, entropy) }
+        Self {
+            reason,
+            failures: 1,
+            next_probe: now + Backoff::Hold.delay(1, entropy),
+        }
     }
 
     /// A probe was refused as well.

@@ -51,7 +51,10 @@ impl KeyState {
 
 impl KeyTable {
     pub(super) fn new(one_per_key: bool) -> Self {
-        Self { one_per_key, ..Self::default() }
+        Self {
+            one_per_key,
+            ..Self::default()
+        }
     }
 
     /// Takes over the front queue of a lane whose keys were not tracked before. With one record per key, those that
@@ -113,7 +116,10 @@ impl KeyTable {
     ) {
         let mut chosen = Vec::new();
         for (seq, entry) in front.iter() {
-            let state = self.keys.get_mut(&key_of(&entry.record)).expect("keys of the front are known");
+            let state = self
+                .keys
+                .get_mut(&key_of(&entry.record))
+                .expect("keys of the front are known");
             if !state.may_join(request, self.one_per_key) {
                 continue;
             }
@@ -140,56 +146,90 @@ impl KeyTable {
 
     /// A new record joins the request.
     pub(super) fn join(&mut self, entry: &Entry, request: RequestId) {
-        self.keys.entry(key_of(&entry.record)).or_default().join(request);
+        self.keys
+            .entry(key_of(&entry.record))
+            .or_default()
+            .join(request);
     }
 
     /// A new record has to wait for an older one of its key.
     pub(super) fn put_aside(&mut self, entry: Entry) {
         let seq = entry.record.seq;
-        self.keys.entry(key_of(&entry.record)).or_default().waiting.push_back(seq);
+        self.keys
+            .entry(key_of(&entry.record))
+            .or_default()
+            .waiting
+            .push_back(seq);
         self.side_bytes += entry.len();
         self.side.insert(seq, entry);
     }
 
     /// A record has left its request and comes back to the front queue.
     pub(super) fn returned(&mut self, entry: &Entry) {
-        let state = self.keys.get_mut(&key_of(&entry.record)).expect("a key in a request is known");
+        let state = self
+            .keys
+            .get_mut(&key_of(&entry.record))
+            .expect("a key in a request is known");
         state.leave_request();
         state.in_front += 1;
     }
 
     /// A record of this key has left its request for good. What waited for it moves to the front queue.
     pub(super) fn settled(&mut self, key: u128, front: &mut BTreeMap<u64, Entry>) {
-        let state = self.keys.get_mut(&key).expect("a key in a request is known");
+        let state = self
+            .keys
+            .get_mut(&key)
+            .expect("a key in a request is known");
         state.leave_request();
         self.advance(key, front);
     }
 
     /// A record of this key that was in the front queue is gone for good.
     pub(super) fn dropped_from_front(&mut self, key: u128, front: &mut BTreeMap<u64, Entry>) {
-        let state = self.keys.get_mut(&key).expect("keys of the front are known");
+        let state = self
+            .keys
+            .get_mut(&key)
+            .expect("keys of the front are known");
         state.in_front -= 1;
         self.advance(key, front);
     }
 
     /// Removes a waiting record.
-    pub(super) fn remove_waiting(&mut self, seq: u64, front: &mut BTreeMap<u64, Entry>) -> Option<Entry> {
+    pub(super) fn remove_waiting(
+        &mut self,
+        seq: u64,
+        front: &mut BTreeMap<u64, Entry>,
+    ) -> Option<Entry> {
         let entry = self.side.remove(&seq)?;
         self.side_bytes -= entry.len();
         let key = key_of(&entry.record);
-        let state = self.keys.get_mut(&key).expect("keys of the side queue are known");
+        let state = self
+            .keys
+            .get_mut(&key)
+            .expect("keys of the side queue are known");
         state.waiting.retain(|waiting| *waiting != seq);
         self.advance(key, front);
         Some(entry)
     }
 
     fn advance(&mut self, key: u128, front: &mut BTreeMap<u64, Entry>) {
-        let Some(state) = self.keys.get_mut(&key) else { return };
+        let Some(state) = self.keys.get_mut(&key) else {
+            return;
+        };
         if state.in_request == 0 && state.in_front == 0 {
-            let count = if self.one_per_key { 1 } else { state.waiting.len() };
+            let count = if self.one_per_key {
+                1
+            } else {
+                state.waiting.len()
+            };
             for _ in 0..count {
-                let Some(seq) = state.waiting.pop_front() else { break };
-                let entry = self.side.remove(&seq).expect("what waits is in the side queue");
+                let Some(seq) = state.waiting.pop_front() else {
+                    break;
+                };
+                let entry = self
+                    .side
+                    .remove(&seq)
+                    .expect("what waits is in the side queue");
                 self.side_bytes -= entry.len();
                 state.in_front += 1;
                 front.insert(seq, entry);

@@ -37,7 +37,10 @@ pub(super) struct LaneMode {
 impl LaneMode {
     pub(super) fn new(ordering: Ordering, inflight_per_lane: Option<u32>) -> Self {
         let default = if ordering == Ordering::None { 2 } else { 1 };
-        Self { ordering, inflight_max: inflight_per_lane.unwrap_or(default).max(1) }
+        Self {
+            ordering,
+            inflight_max: inflight_per_lane.unwrap_or(default).max(1),
+        }
     }
 
     fn tracks_keys(self, cautious: bool) -> bool {
@@ -108,7 +111,9 @@ impl LaneState {
             fresh: VecDeque::new(),
             fresh_bytes: 0,
             front: BTreeMap::new(),
-            keys: mode.tracks_keys(false).then(|| KeyTable::new(mode.one_per_key(false))),
+            keys: mode
+                .tracks_keys(false)
+                .then(|| KeyTable::new(mode.one_per_key(false))),
             in_flight: 0,
             not_before: Time::ZERO,
             failures: 0,
@@ -174,7 +179,9 @@ impl LaneState {
     /// What can be seen of what is queued.
     pub(super) fn figures(&self, now: Time) -> LaneFigures {
         let front: usize = self.front.values().map(Entry::len).sum();
-        let waiting = self.limited_since.map_or(Duration::ZERO, |since| now.since(since));
+        let waiting = self
+            .limited_since
+            .map_or(Duration::ZERO, |since| now.since(since));
         LaneFigures {
             pending: self.queued(),
             pending_bytes: self.queued_bytes() + front,
@@ -190,13 +197,25 @@ impl LaneState {
     fn oldest(&self) -> Option<Time> {
         let side = self.keys.as_ref().and_then(|keys| keys.waiting().next());
         let heads = [self.fresh.front(), self.front.values().next(), side];
-        heads.into_iter().flatten().map(|entry| entry.record.admitted).min()
+        heads
+            .into_iter()
+            .flatten()
+            .map(|entry| entry.record.admitted)
+            .min()
     }
 
     /// Sequence number of the record that goes next, for serving the oldest lane first.
     pub(super) fn head_seq(&self) -> u64 {
-        let fresh = self.fresh.front().map_or(u64::MAX, |entry| entry.record.seq);
-        self.front.keys().next().copied().unwrap_or(u64::MAX).min(fresh)
+        let fresh = self
+            .fresh
+            .front()
+            .map_or(u64::MAX, |entry| entry.record.seq);
+        self.front
+            .keys()
+            .next()
+            .copied()
+            .unwrap_or(u64::MAX)
+            .min(fresh)
     }
 
     pub(super) fn push(&mut self, entry: Entry) {
@@ -212,9 +231,18 @@ impl LaneState {
     /// What the lane would put into a request of at most `records_max` records without limits of its own. Bytes of new
     /// records are taken from their mean.
     pub(super) fn offer(&self, records_max: usize) -> Offer {
-        let first = self.front.values().next().or_else(|| self.fresh.front()).map_or(0, Entry::len);
+        let first = self
+            .front
+            .values()
+            .next()
+            .or_else(|| self.fresh.front())
+            .map_or(0, Entry::len);
         let records_max = records_max.min(self.split.unwrap_or(usize::MAX));
-        let mut offer = Offer { records: 0, bytes: 0, first };
+        let mut offer = Offer {
+            records: 0,
+            bytes: 0,
+            first,
+        };
         for entry in self.front.values().take(records_max) {
             offer.records += 1;
             offer.bytes += entry.len();
@@ -239,9 +267,20 @@ impl LaneState {
     }
 
     /// Moves records into the request, as many as the room allows, and returns the part.
-    pub(super) fn fill(&mut self, lane: usize, request: &mut Request, room: Room, now: Time) -> Option<Part> {
+    pub(super) fn fill(
+        &mut self,
+        lane: usize,
+        request: &mut Request,
+        room: Room,
+        now: Time,
+    ) -> Option<Part> {
         let start = request.entries.len();
-        let mut left = Left { room, taken: 0, bytes: 0, full: false };
+        let mut left = Left {
+            room,
+            taken: 0,
+            bytes: 0,
+            full: false,
+        };
         if let Some(split) = self.split {
             left.room.records = left.room.records.min(split);
         }
@@ -266,7 +305,12 @@ impl LaneState {
         for entry in &mut request.entries[start..] {
             entry.attempts += 1;
         }
-        let part = Part { lane, entries: start..request.entries.len(), bytes: left.bytes, retries };
+        let part = Part {
+            lane,
+            entries: start..request.entries.len(),
+            bytes: left.bytes,
+            retries,
+        };
         request.parts.push(part.clone());
         Some(part)
     }
@@ -279,7 +323,12 @@ impl LaneState {
     fn fill_from_front(&mut self, id: RequestId, left: &mut Left, out: &mut Vec<Entry>) {
         match &mut self.keys {
             Some(keys) => {
-                keys.take_front(&mut self.front, id, |entry| left.fits(entry), |entry| out.push(entry));
+                keys.take_front(
+                    &mut self.front,
+                    id,
+                    |entry| left.fits(entry),
+                    |entry| out.push(entry),
+                );
             }
             None => {
                 while let Some(head) = self.front.first_entry() {
@@ -318,9 +367,18 @@ impl LaneState {
     }
 
     /// Moves the first record into a request of its own that probes a held stream.
-    pub(super) fn fill_probe(&mut self, lane: usize, request: &mut Request, now: Time) -> Option<Part> {
+    pub(super) fn fill_probe(
+        &mut self,
+        lane: usize,
+        request: &mut Request,
+        now: Time,
+    ) -> Option<Part> {
         let split = self.split.replace(1);
-        let room = Room { records: 1, bytes: usize::MAX, empty: true };
+        let room = Room {
+            records: 1,
+            bytes: usize::MAX,
+            empty: true,
+        };
         let part = self.fill(lane, request, room, now);
         self.split = split;
         part
@@ -355,7 +413,10 @@ impl LaneState {
         match &mut self.keys {
             Some(keys) => keys.restrict(&mut self.front),
             None => {
-                debug_assert_eq!(self.in_flight, 0, "untracked keys with more than one request");
+                debug_assert_eq!(
+                    self.in_flight, 0,
+                    "untracked keys with more than one request"
+                );
                 self.track();
             }
         }
@@ -393,17 +454,36 @@ impl LaneState {
     /// Everything queued, in no particular order. The lane is empty afterwards.
     pub(super) fn drain(&mut self) -> Vec<Entry> {
         self.fresh_bytes = 0;
-        let side = self.keys.take().into_iter().flat_map(KeyTable::into_waiting);
+        let side = self
+            .keys
+            .take()
+            .into_iter()
+            .flat_map(KeyTable::into_waiting);
         let front = std::mem::take(&mut self.front);
-        self.fresh.drain(..).chain(front.into_values()).chain(side).collect()
+        self.fresh
+            .drain(..)
+            .chain(front.into_values())
+            .chain(side)
+            .collect()
     }
 
     /// Removes the queued records for which `gone` holds, and hands them over, oldest first within each queue.
-    pub(super) fn remove_if(&mut self, mut gone: impl FnMut(&Entry) -> bool, mut take: impl FnMut(Entry)) {
-        let front: Vec<u64> =
-            self.front.values().filter(|entry| gone(entry)).map(|entry| entry.record.seq).collect();
+    pub(super) fn remove_if(
+        &mut self,
+        mut gone: impl FnMut(&Entry) -> bool,
+        mut take: impl FnMut(Entry),
+    ) {
+        let front: Vec<u64> = self
+            .front
+            .values()
+            .filter(|entry| gone(entry))
+            .map(|entry| entry.record.seq)
+            .collect();
         let side = self.keys.iter().flat_map(KeyTable::waiting);
-        let side: Vec<u64> = side.filter(|entry| gone(entry)).map(|entry| entry.record.seq).collect();
+        let side: Vec<u64> = side
+            .filter(|entry| gone(entry))
+            .map(|entry| entry.record.seq)
+            .collect();
         for seq in front.into_iter().chain(side) {
             take(self.remove_old(seq));
         }
@@ -422,8 +502,13 @@ impl LaneState {
     /// Removes a record from the front or the side queue.
     fn remove_old(&mut self, seq: u64) -> Entry {
         let Some(entry) = self.front.remove(&seq) else {
-            let keys = self.keys.as_mut().expect("what is not in front waits for its key");
-            return keys.remove_waiting(seq, &mut self.front).expect("it was just seen");
+            let keys = self
+                .keys
+                .as_mut()
+                .expect("what is not in front waits for its key");
+            return keys
+                .remove_waiting(seq, &mut self.front)
+                .expect("it was just seen");
         };
         if let Some(keys) = &mut self.keys {
             keys.dropped_from_front(key_of(&entry.record), &mut self.front);
@@ -448,7 +533,11 @@ impl LaneState {
             take(self.remove_old(seq));
         }
         let mut kept = Vec::new();
-        while self.fresh.front().is_some_and(|entry| entry.record.seq <= last) {
+        while self
+            .fresh
+            .front()
+            .is_some_and(|entry| entry.record.seq <= last)
+        {
             let entry = self.pop_fresh();
             if entry.record.droppable() {
                 take(entry);
@@ -466,12 +555,20 @@ impl LaneState {
     /// The queues, each oldest first.
     pub(super) fn queues(&self) -> [Box<dyn Iterator<Item = &Entry> + '_>; 3] {
         let side = self.keys.iter().flat_map(KeyTable::waiting);
-        [Box::new(self.front.values()), Box::new(side), Box::new(self.fresh.iter())]
+        [
+            Box::new(self.front.values()),
+            Box::new(side),
+            Box::new(self.fresh.iter()),
+        ]
     }
 
     /// Earliest deadline of the queued records.
     pub(super) fn first_deadline(&self) -> Time {
-        let deadlines = self.queues().into_iter().flatten().map(|entry| entry.record.deadline);
+        let deadlines = self
+            .queues()
+            .into_iter()
+            .flatten()
+            .map(|entry| entry.record.deadline);
         deadlines.min().unwrap_or(Time::NEVER)
     }
 }

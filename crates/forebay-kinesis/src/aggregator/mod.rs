@@ -231,8 +231,18 @@ impl Aggregator {
 
     /// Gives the stream its lanes. Nothing may be held from earlier ones: see [`give_back`](Self::give_back). What was
     /// learned about shards that still exist is kept, unless `forget`.
-    pub fn install(&mut self, epoch: u64, map: Arc<ShardMap>, batches: Arc<dyn Batches>, now: Time, forget: bool) {
-        debug_assert!(self.in_flight.is_empty() && self.queued() == 0, "records of the old lanes");
+    pub fn install(
+        &mut self,
+        epoch: u64,
+        map: Arc<ShardMap>,
+        batches: Arc<dyn Batches>,
+        now: Time,
+        forget: bool,
+    ) {
+        debug_assert!(
+            self.in_flight.is_empty() && self.queued() == 0,
+            "records of the old lanes"
+        );
         let earlier = std::mem::take(&mut self.lanes);
         let earlier_map = self.map.replace(Arc::clone(&map));
         let cautious_until = earlier.iter().map(|lane| lane.cautious_until).max();
@@ -241,7 +251,9 @@ impl Aggregator {
             .iter()
             .map(|shard| {
                 let mut lane = LaneState::new(self.mode, self.settings.rate_limit, now);
-                let same = earlier_map.as_ref().and_then(|map| map.position(shard.id()));
+                let same = earlier_map
+                    .as_ref()
+                    .and_then(|map| map.position(shard.id()));
                 if let Some(same) = same.filter(|_| !forget) {
                     lane.inherit(&earlier[same], now);
                 }
@@ -314,7 +326,8 @@ impl Aggregator {
         entries.sort_unstable_by_key(|entry| entry.record.seq);
         for entry in &entries {
             if entry.attempts > 0 {
-                self.histories.insert(entry.record.seq, (entry.attempts, entry.ambiguous));
+                self.histories
+                    .insert(entry.record.seq, (entry.attempts, entry.ambiguous));
             }
         }
         self.phase = Phase::Waiting;
@@ -367,7 +380,9 @@ impl Aggregator {
         if !std::mem::take(&mut self.take_due) {
             return;
         }
-        let Some(batches) = self.batches.clone() else { return };
+        let Some(batches) = self.batches.clone() else {
+            return;
+        };
         for index in 0..self.lanes.len() {
             while !batches.is_empty(index) {
                 if self.lanes[index].queued_bytes() >= self.settings.lane_bytes {
@@ -375,14 +390,18 @@ impl Aggregator {
                     self.take_due = true;
                     break;
                 }
-                let Some(batch) = batches.pop(index) else { break };
+                let Some(batch) = batches.pop(index) else {
+                    break;
+                };
                 self.take_batch(index, batch, effects);
             }
         }
     }
 
     fn take_batch(&mut self, index: usize, batch: Vec<Record>, effects: &mut dyn Effects) {
-        let limit = self.record_limit.unwrap_or(forebay_core::limits::RECORD_BYTES_MAX);
+        let limit = self
+            .record_limit
+            .unwrap_or(forebay_core::limits::RECORD_BYTES_MAX);
         let lane = &mut self.lanes[index];
         for record in batch {
             let mut entry = Entry::new(record);
@@ -393,7 +412,11 @@ impl Aggregator {
                 entry.ambiguous = ambiguous;
             }
             if entry.len() > limit {
-                effects.failed(entry, FailureReason::RecordTooLarge, FailureReason::RecordTooLarge.as_str());
+                effects.failed(
+                    entry,
+                    FailureReason::RecordTooLarge,
+                    FailureReason::RecordTooLarge.as_str(),
+                );
                 continue;
             }
             self.expiry_due = self.expiry_due.min(entry.record.deadline);
@@ -432,15 +455,20 @@ impl Aggregator {
 
     /// Records that are held here: queued and in flight. Counted from the queues.
     pub fn held(&self) -> usize {
-        let in_flight: usize = self.in_flight.values().map(|request| request.entries.len()).sum();
+        let in_flight: usize = self
+            .in_flight
+            .values()
+            .map(|request| request.entries.len())
+            .sum();
         self.queued() + in_flight
     }
 
     /// True when nothing is held and no batch waits in the lanes.
     pub fn is_idle(&self) -> bool {
-        let waiting = self.batches.as_ref().is_some_and(|batches| {
-            (0..self.lanes.len()).any(|lane| !batches.is_empty(lane))
-        });
+        let waiting = self
+            .batches
+            .as_ref()
+            .is_some_and(|batches| (0..self.lanes.len()).any(|lane| !batches.is_empty(lane)));
         !waiting && self.held() == 0
     }
 
@@ -466,7 +494,8 @@ impl Aggregator {
 
     /// Figures of every lane.
     pub fn lane_figures(&self, now: Time) -> Vec<LaneFigures> {
-        let mut figures: Vec<LaneFigures> = self.lanes.iter().map(|lane| lane.figures(now)).collect();
+        let mut figures: Vec<LaneFigures> =
+            self.lanes.iter().map(|lane| lane.figures(now)).collect();
         for request in self.in_flight.values() {
             for part in &request.parts {
                 let entries = &request.entries[part.entries.clone()];

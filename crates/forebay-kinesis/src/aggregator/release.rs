@@ -31,10 +31,18 @@ enum Readiness {
     /// Release for this reason.
     Now(Closed),
     /// It could release this much, but waits for more until then.
-    Waiting { until: Time, records: usize, bytes: usize },
+    Waiting {
+        until: Time,
+        records: usize,
+        bytes: usize,
+    },
     /// The same for a lane that waits for its limiter: it joins any pass that releases another lane, so that limited
     /// lanes fall into step and fill requests together.
-    Collecting { until: Time, records: usize, bytes: usize },
+    Collecting {
+        until: Time,
+        records: usize,
+        bytes: usize,
+    },
     /// It cannot release before then.
     NotBefore(Time),
     /// An event has to come first.
@@ -96,12 +104,20 @@ impl Aggregator {
             lane.calm_down(pass.now);
             match readiness(lane, &self.settings, pass) {
                 Readiness::Now(reason) => ready.push((index, reason)),
-                Readiness::Waiting { until, records: more, bytes: more_bytes } => {
+                Readiness::Waiting {
+                    until,
+                    records: more,
+                    bytes: more_bytes,
+                } => {
                     records += more;
                     bytes = bytes.saturating_add(more_bytes);
                     waiting.push((index, until));
                 }
-                Readiness::Collecting { until, records: more, bytes: more_bytes } => {
+                Readiness::Collecting {
+                    until,
+                    records: more,
+                    bytes: more_bytes,
+                } => {
                     records += more;
                     bytes = bytes.saturating_add(more_bytes);
                     collecting.push((index, until));
@@ -118,9 +134,18 @@ impl Aggregator {
             None
         };
         if let Some(reason) = full {
-            ready.extend(waiting.drain(..).chain(collecting.drain(..)).map(|(index, _)| (index, reason)));
+            ready.extend(
+                waiting
+                    .drain(..)
+                    .chain(collecting.drain(..))
+                    .map(|(index, _)| (index, reason)),
+            );
         }
-        let until = waiting.iter().chain(&collecting).map(|(_, until)| *until).min();
+        let until = waiting
+            .iter()
+            .chain(&collecting)
+            .map(|(_, until)| *until)
+            .min();
         self.due = self.due.min(until.unwrap_or(Time::NEVER));
         let gap_end = self.last_pass + PASS_GAP;
         let hurried = pass.flush || ready.iter().any(|(_, reason)| *reason != Closed::Linger);
@@ -129,7 +154,11 @@ impl Aggregator {
             return Vec::new();
         }
         if !ready.is_empty() {
-            ready.extend(collecting.into_iter().map(|(index, _)| (index, Closed::Linger)));
+            ready.extend(
+                collecting
+                    .into_iter()
+                    .map(|(index, _)| (index, Closed::Linger)),
+            );
         }
         ready.sort_by_key(|(index, _)| (self.lanes[*index].head_seq(), *index));
         ready
@@ -164,7 +193,8 @@ impl Aggregator {
             }
             // A request that is nearly full takes the first records of the lane, whose rest comes with a later one.
             // Another nearly empty request would cost more than that wait.
-            let top_up = (ALONE_RECORDS..self.settings.records_per_request).contains(&shared.entries.len())
+            let top_up = (ALONE_RECORDS..self.settings.records_per_request)
+                .contains(&shared.entries.len())
                 && shared.parts.len() < LANES_PER_REQUEST;
             if top_up {
                 self.fill(index, &mut shared, plan, reason, now);
@@ -207,10 +237,23 @@ impl Aggregator {
             || bytes >= settings.bytes_per_lane_in_request
             || offer.first > ALONE_BYTES
             || lane.split.is_some();
-        let most = if alone { settings.bytes_per_request } else { settings.bytes_per_lane_in_request };
+        let most = if alone {
+            settings.bytes_per_request
+        } else {
+            settings.bytes_per_lane_in_request
+        };
         // The first record is covered by the limiter even where it exceeds what the bucket shows.
-        let room = allowance.bytes.min(most).max(offer.first).min(BYTES_PER_REQUEST_MAX);
-        Plan { records, bytes: bytes.max(offer.first), room, alone }
+        let room = allowance
+            .bytes
+            .min(most)
+            .max(offer.first)
+            .min(BYTES_PER_REQUEST_MAX);
+        Plan {
+            records,
+            bytes: bytes.max(offer.first),
+            room,
+            alone,
+        }
     }
 
     fn fill(&mut self, index: usize, request: &mut Request, plan: Plan, reason: Closed, now: Time) {
@@ -218,8 +261,14 @@ impl Aggregator {
         let empty = request.entries.is_empty();
         let left = settings.bytes_per_request.saturating_sub(request.bytes);
         let room = Room {
-            records: plan.records.min(settings.records_per_request - request.entries.len()),
-            bytes: if empty { plan.room } else { plan.room.min(left) },
+            records: plan
+                .records
+                .min(settings.records_per_request - request.entries.len()),
+            bytes: if empty {
+                plan.room
+            } else {
+                plan.room.min(left)
+            },
             empty,
         };
         let lane = &mut self.lanes[index];
@@ -231,14 +280,24 @@ impl Aggregator {
         }
     }
 
-    fn dispatch(&mut self, request: Request, now: Time, permits: &mut Permits, effects: &mut dyn Effects) {
+    fn dispatch(
+        &mut self,
+        request: Request,
+        now: Time,
+        permits: &mut Permits,
+        effects: &mut dyn Effects,
+    ) {
         if request.entries.is_empty() {
             return;
         }
         debug_assert!(request.entries.len() <= self.settings.records_per_request);
         debug_assert!(request.bytes <= BYTES_PER_REQUEST_MAX || request.entries.len() == 1);
         permits.take(request.bytes);
-        let again = request.entries.iter().filter(|entry| entry.ambiguous).count();
+        let again = request
+            .entries
+            .iter()
+            .filter(|entry| entry.ambiguous)
+            .count();
         if again > 0 {
             effects.note(Note::PossibleDuplicates { records: again });
         }
@@ -249,7 +308,11 @@ impl Aggregator {
 
     /// After a pass: the lanes that can go on by themselves set the time of the next one.
     fn reconsider(&mut self, now: Time) {
-        let pass = Pass { now, at_once: false, flush: self.flush };
+        let pass = Pass {
+            now,
+            at_once: false,
+            flush: self.flush,
+        };
         let no_room = self.starved || self.in_flight.len() >= self.inflight_max();
         for position in 0..self.listed.len() {
             let lane = &mut self.lanes[self.listed[position]];
@@ -280,11 +343,18 @@ impl Aggregator {
             self.starved = true;
             return;
         }
-        let oldest = self.listed.iter().copied().min_by_key(|index| self.lanes[*index].head_seq());
+        let oldest = self
+            .listed
+            .iter()
+            .copied()
+            .min_by_key(|index| self.lanes[*index].head_seq());
         let Some(index) = oldest else { return };
         let mut request = self.open_request(now);
         request.probe = true;
-        if self.lanes[index].fill_probe(index, &mut request, now).is_some() {
+        if self.lanes[index]
+            .fill_probe(index, &mut request, now)
+            .is_some()
+        {
             self.dispatch(request, now, permits, effects);
         }
     }
@@ -308,7 +378,11 @@ fn readiness(lane: &mut LaneState, settings: &BatchSettings, pass: Pass) -> Read
     if lane.not_before > now {
         return Readiness::NotBefore(lane.not_before);
     }
-    let Offer { records, bytes, first } = lane.offer(settings.records_per_request);
+    let Offer {
+        records,
+        bytes,
+        first,
+    } = lane.offer(settings.records_per_request);
     if !lane.limiter.covers(1, first, now) {
         lane.limited_since.get_or_insert(now);
         return Readiness::NotBefore(lane.limiter.ready_at(1, first, now));
@@ -319,7 +393,16 @@ fn readiness(lane: &mut LaneState, settings: &BatchSettings, pass: Pass) -> Read
     let wanted = bytes.min(settings.bytes_per_request);
     let allowance = lane.limiter.allowance(now);
     if first <= allowance.bytes && (records > allowance.records || wanted > allowance.bytes) {
-        return limited(lane, settings, pass, Wanted { records, bytes: wanted, allowance });
+        return limited(
+            lane,
+            settings,
+            pass,
+            Wanted {
+                records,
+                bytes: wanted,
+                allowance,
+            },
+        );
     }
     if records >= settings.records_per_request {
         return Readiness::Now(Closed::Count);
@@ -332,7 +415,11 @@ fn readiness(lane: &mut LaneState, settings: &BatchSettings, pass: Pass) -> Read
     if pass.at_once || until <= now {
         return Readiness::Now(Closed::Linger);
     }
-    Readiness::Waiting { until, records, bytes }
+    Readiness::Waiting {
+        until,
+        records,
+        bytes,
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -343,7 +430,12 @@ struct Wanted {
 }
 
 /// A lane with more than its limiter allows: it collects tokens up to a full part, or for a while.
-fn limited(lane: &mut LaneState, settings: &BatchSettings, pass: Pass, wanted: Wanted) -> Readiness {
+fn limited(
+    lane: &mut LaneState,
+    settings: &BatchSettings,
+    pass: Pass,
+    wanted: Wanted,
+) -> Readiness {
     let now = pass.now;
     lane.limited_since.get_or_insert(now);
     let allowance = wanted.allowance;

@@ -184,7 +184,13 @@ impl<'a> Reader<'a> {
         let inside = &self.bytes[start..self.at];
         self.at += 1;
         let text = std::str::from_utf8(inside).map_err(|_| Unreadable { at: start })?;
-        if escaped { unescape(text).map(Cow::Owned).ok_or(Unreadable { at: start }) } else { Ok(Cow::Borrowed(text)) }
+        if escaped {
+            unescape(text)
+                .map(Cow::Owned)
+                .ok_or(Unreadable { at: start })
+        } else {
+            Ok(Cow::Borrowed(text))
+        }
     }
 
     fn skip(&mut self, depth: usize) -> Result<(), Unreadable> {
@@ -200,7 +206,10 @@ impl<'a> Reader<'a> {
             Some(b'f') => self.literal(b"false"),
             Some(b'n') => self.literal(b"null"),
             Some(b'-' | b'0'..=b'9') => {
-                while matches!(self.peek(), Some(b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9')) {
+                while matches!(
+                    self.peek(),
+                    Some(b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9')
+                ) {
                     self.at += 1;
                 }
                 Ok(())
@@ -258,12 +267,16 @@ mod tests {
         assert_eq!(
             answer.entries,
             [
-                EntryAnswer::Stored { shard: "shardId-000000000000".into() },
+                EntryAnswer::Stored {
+                    shard: "shardId-000000000000".into()
+                },
                 EntryAnswer::Refused {
                     code: "ProvisionedThroughputExceededException".into(),
                     message: "Rate \"exceeded\" \u{e9}".into()
                 },
-                EntryAnswer::Stored { shard: "shardId-000000000001".into() },
+                EntryAnswer::Stored {
+                    shard: "shardId-000000000001".into()
+                },
                 EntryAnswer::Unclear,
                 EntryAnswer::Unclear,
             ]
@@ -272,12 +285,20 @@ mod tests {
 
     #[test]
     fn what_is_cut_off_or_something_else_is_unreadable() {
-        let whole = br#"{"Records":[{"SequenceNumber":"1","ShardId":"s"},{"ErrorCode":"a\\b"}],"N":-1}"#;
+        let whole =
+            br#"{"Records":[{"SequenceNumber":"1","ShardId":"s"},{"ErrorCode":"a\\b"}],"N":-1}"#;
         assert!(read(whole).is_ok());
         for end in 0..whole.len() {
             assert!(read(&whole[..end]).is_err(), "{end} bytes");
         }
-        for text in ["{}", "[]", "null", "{\"Records\":[]}x", "<html>", "{\"Records\":{}}"] {
+        for text in [
+            "{}",
+            "[]",
+            "null",
+            "{\"Records\":[]}x",
+            "<html>",
+            "{\"Records\":{}}",
+        ] {
             assert!(read(text.as_bytes()).is_err(), "{text}");
         }
         let deep = format!("{{\"x\":{}{}}}", "[".repeat(1000), "]".repeat(1000));

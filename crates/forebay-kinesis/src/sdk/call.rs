@@ -49,7 +49,10 @@ impl CallState {
     }
 
     pub(super) fn take_answer(&self) -> Option<PutRecordsAnswer> {
-        self.answer.lock().expect("no panic while the answer is locked").take()
+        self.answer
+            .lock()
+            .expect("no panic while the answer is locked")
+            .take()
     }
 }
 
@@ -104,7 +107,9 @@ impl Intercept for PutRecordsCall {
         _cfg: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let request = context.request_mut();
-        request.headers_mut().insert("content-length", self.body.len().to_string());
+        request
+            .headers_mut()
+            .insert("content-length", self.body.len().to_string());
         *request.body_mut() = SdkBody::from(self.body.clone());
         Ok(())
     }
@@ -116,7 +121,10 @@ impl Intercept for PutRecordsCall {
         _cfg: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let body = std::mem::replace(context.request_mut().body_mut(), SdkBody::taken());
-        let watched = WatchedBody { body, state: Arc::clone(&self.state) };
+        let watched = WatchedBody {
+            body,
+            state: Arc::clone(&self.state),
+        };
         *context.request_mut().body_mut() = SdkBody::from_body_1_x(watched);
         Ok(())
     }
@@ -129,8 +137,11 @@ impl Intercept for PutRecordsCall {
     ) -> Result<(), BoxError> {
         // Errors are left to the SDK.
         if context.response().status().is_success() {
-            let reader = AnswerReader { state: Arc::clone(&self.state) };
-            cfg.interceptor_state().store_put(SharedResponseDeserializer::new(reader));
+            let reader = AnswerReader {
+                state: Arc::clone(&self.state),
+            };
+            cfg.interceptor_state()
+                .store_put(SharedResponseDeserializer::new(reader));
         }
         Ok(())
     }
@@ -177,8 +188,14 @@ impl DeserializeResponse for AnswerReader {
     ) -> Result<Output, OrchestratorError<Error>> {
         let bytes = response.body().bytes().unwrap_or_default();
         let answer = answer::read(bytes).map_err(OrchestratorError::other)?;
-        *self.state.answer.lock().expect("no panic while the answer is locked") = Some(answer);
-        let output = PutRecordsOutput::builder().set_records(Some(Vec::new())).build();
+        *self
+            .state
+            .answer
+            .lock()
+            .expect("no panic while the answer is locked") = Some(answer);
+        let output = PutRecordsOutput::builder()
+            .set_records(Some(Vec::new()))
+            .build();
         output.map(Output::erase).map_err(OrchestratorError::other)
     }
 }

@@ -38,7 +38,11 @@ where
 
 /// No answer in time.
 pub(super) fn timeout(after: Duration, state: &CallState) -> CallError {
-    let code = if state.started() { "Timeout" } else { code_of(state) };
+    let code = if state.started() {
+        "Timeout"
+    } else {
+        code_of(state)
+    };
     CallError::local(reached(state), code, format!("no answer within {after:?}"))
 }
 
@@ -75,13 +79,22 @@ where
 fn service_error(code: &str, message: &str, raw: &HttpResponse) -> CallError {
     let status = raw.status().as_u16();
     let retry_after = raw.headers().get("x-amz-retry-after");
-    let code = if code.is_empty() { CompactString::from(format!("HTTP{status}")) } else { code.into() };
+    let code = if code.is_empty() {
+        CompactString::from(format!("HTTP{status}"))
+    } else {
+        code.into()
+    };
     CallError {
         failure: CallFailure::Service(status),
         code,
         message: cut(message),
-        request_id: raw.headers().get("x-amzn-requestid").map(CompactString::from),
-        retry_after: retry_after.and_then(|text| text.parse().ok()).map(Duration::from_millis),
+        request_id: raw
+            .headers()
+            .get("x-amzn-requestid")
+            .map(CompactString::from),
+        retry_after: retry_after
+            .and_then(|text| text.parse().ok())
+            .map(Duration::from_millis),
     }
 }
 

@@ -13,10 +13,10 @@ use std::time::Duration;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
+use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::config::{Credentials, IdentityCache, SharedCredentialsProvider};
 use aws_sdk_kinesis::operation::list_shards::ListShardsOutput;
 use aws_sdk_kinesis::types::{ShardFilter, ShardFilterType, StreamMode, StreamStatus};
-use aws_sdk_kinesis::Client;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::{Connector, tls};
 use aws_smithy_runtime_api::box_error::BoxError;
@@ -55,14 +55,19 @@ pub struct SdkKinesis {
 impl SdkKinesis {
     /// Resolves region and endpoint and makes the clients. Nothing is sent and no credentials are looked up yet.
     pub async fn connect(config: &KinesisConfig) -> Self {
-        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http_client());
+        let mut loader =
+            aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http_client());
         if let Some(region) = &config.region {
             loader = loader.region(Region::new(region.clone()));
         }
         if let Some(profile) = &config.profile {
             loader = loader.profile_name(profile);
         }
-        if let CredentialSource::Fixed { access_key_id, secret_access_key } = &config.credentials {
+        if let CredentialSource::Fixed {
+            access_key_id,
+            secret_access_key,
+        } = &config.credentials
+        {
             let credentials =
                 Credentials::new(access_key_id, secret_access_key, None, None, "forebay");
             loader = loader.credentials_provider(SharedCredentialsProvider::new(credentials));
@@ -74,8 +79,11 @@ impl SdkKinesis {
             builder.set_endpoint_url(Some(endpoint.clone()));
         }
         builder.push_interceptor(
-            EndpointGuard { allow_plaintext: config.allow_plaintext, logged: AtomicBool::new(false) }
-                .into_shared(),
+            EndpointGuard {
+                allow_plaintext: config.allow_plaintext,
+                logged: AtomicBool::new(false),
+            }
+            .into_shared(),
         );
         let connect = TimeoutConfig::builder().connect_timeout(config.connect_timeout);
         let data = builder
@@ -84,7 +92,11 @@ impl SdkKinesis {
             .timeout_config(connect.clone().build());
         let control = builder
             .retry_config(RetryConfig::standard().with_max_attempts(CONTROL_ATTEMPTS))
-            .timeout_config(connect.operation_attempt_timeout(config.attempt_timeout).build());
+            .timeout_config(
+                connect
+                    .operation_attempt_timeout(config.attempt_timeout)
+                    .build(),
+            );
         Self {
             data: Mutex::new(Client::from_conf(data.build())),
             control: Mutex::new(Client::from_conf(control.build())),
@@ -92,11 +104,17 @@ impl SdkKinesis {
     }
 
     fn data(&self) -> Client {
-        self.data.lock().expect("no panic while the client is locked").clone()
+        self.data
+            .lock()
+            .expect("no panic while the client is locked")
+            .clone()
     }
 
     fn control(&self) -> Client {
-        self.control.lock().expect("no panic while the client is locked").clone()
+        self.control
+            .lock()
+            .expect("no panic while the client is locked")
+            .clone()
     }
 
     async fn list_page(
@@ -110,14 +128,23 @@ impl SdkKinesis {
             // The token stands for everything else.
             Some(token) => request.next_token(token),
             None => {
-                let filter = ShardFilter::builder().r#type(ShardFilterType::AtLatest).build();
+                let filter = ShardFilter::builder()
+                    .r#type(ShardFilterType::AtLatest)
+                    .build();
                 let filter = filter.ok().filter(|_| filtered);
-                request.stream_name(stream.as_str()).set_shard_filter(filter)
+                request
+                    .stream_name(stream.as_str())
+                    .set_shard_filter(filter)
             }
         };
         let state = Arc::new(CallState::default());
-        let watched = request.customize().interceptor(CallWatch(Arc::clone(&state)));
-        watched.send().await.map_err(|error| call_error(error, &state))
+        let watched = request
+            .customize()
+            .interceptor(CallWatch(Arc::clone(&state)));
+        watched
+            .send()
+            .await
+            .map_err(|error| call_error(error, &state))
     }
 
     async fn list_all(&self, stream: &StreamName, filtered: bool) -> Result<Vec<Shard>, CallError> {
@@ -136,7 +163,11 @@ impl SdkKinesis {
             }
         }
         let message = format!("more than {PAGES_MAX} pages of shards");
-        Err(CallError::local(CallFailure::Unclear, "UnreadableAnswer", message))
+        Err(CallError::local(
+            CallFailure::Unclear,
+            "UnreadableAnswer",
+            message,
+        ))
     }
 }
 
@@ -148,15 +179,29 @@ impl KinesisApi for SdkKinesis {
         timeout: Duration,
     ) -> Result<PutRecordsAnswer, CallError> {
         let state = Arc::new(CallState::default());
-        let call = PutRecordsCall { body, state: Arc::clone(&state) };
+        let call = PutRecordsCall {
+            body,
+            state: Arc::clone(&state),
+        };
         // The records are in the body that replaces what the SDK makes of this.
-        let request = self.data().put_records().stream_name(stream.as_str()).set_records(Some(Vec::new()));
-        let request = request.customize().interceptor(CallWatch(Arc::clone(&state))).interceptor(call);
+        let request = self
+            .data()
+            .put_records()
+            .stream_name(stream.as_str())
+            .set_records(Some(Vec::new()));
+        let request = request
+            .customize()
+            .interceptor(CallWatch(Arc::clone(&state)))
+            .interceptor(call);
         match tokio::time::timeout(timeout, request.send()).await {
             Err(_elapsed) => Err(error::timeout(timeout, &state)),
             Ok(Err(error)) => Err(call_error(error, &state)),
             Ok(Ok(_)) => state.take_answer().ok_or_else(|| {
-                CallError::local(CallFailure::Unclear, "UnreadableAnswer", "the answer was not read")
+                CallError::local(
+                    CallFailure::Unclear,
+                    "UnreadableAnswer",
+                    "the answer was not read",
+                )
             }),
         }
     }
@@ -176,15 +221,27 @@ impl KinesisApi for SdkKinesis {
     }
 
     async fn describe_summary(&self, stream: &StreamName) -> Result<StreamSummary, CallError> {
-        let request = self.control().describe_stream_summary().stream_name(stream.as_str());
+        let request = self
+            .control()
+            .describe_stream_summary()
+            .stream_name(stream.as_str());
         let state = Arc::new(CallState::default());
-        let watched = request.customize().interceptor(CallWatch(Arc::clone(&state)));
-        let output = watched.send().await.map_err(|error| call_error(error, &state))?;
+        let watched = request
+            .customize()
+            .interceptor(CallWatch(Arc::clone(&state)));
+        let output = watched
+            .send()
+            .await
+            .map_err(|error| call_error(error, &state))?;
         let Some(summary) = output.stream_description_summary() else {
             return Ok(StreamSummary::default());
         };
-        let mode = summary.stream_mode_details().map(|details| details.stream_mode());
-        let kibibytes = summary.max_record_size_in_kib().and_then(|size| usize::try_from(size).ok());
+        let mode = summary
+            .stream_mode_details()
+            .map(|details| details.stream_mode());
+        let kibibytes = summary
+            .max_record_size_in_kib()
+            .and_then(|size| usize::try_from(size).ok());
         let status = summary.stream_status();
         Ok(StreamSummary {
             created_ms: summary.stream_creation_timestamp().to_millis().ok(),
@@ -197,7 +254,10 @@ impl KinesisApi for SdkKinesis {
     fn refresh_credentials(&self) {
         for slot in [&self.data, &self.control] {
             let mut client = slot.lock().expect("no panic while the client is locked");
-            let fresh = client.config().to_builder().identity_cache(IdentityCache::lazy().build());
+            let fresh = client
+                .config()
+                .to_builder()
+                .identity_cache(IdentityCache::lazy().build());
             *client = Client::from_conf(fresh.build());
         }
     }
@@ -220,11 +280,17 @@ fn open_shard(shard: &aws_sdk_kinesis::types::Shard) -> Result<Option<Shard>, Ca
         return Ok(None);
     }
     let unreadable = || {
-        let message = format!("shard {} has no readable range of hash keys", shard.shard_id());
+        let message = format!(
+            "shard {} has no readable range of hash keys",
+            shard.shard_id()
+        );
         CallError::local(CallFailure::Unclear, "UnreadableAnswer", message)
     };
     let range = shard.hash_key_range().ok_or_else(unreadable)?;
-    let start = range.starting_hash_key().parse().map_err(|_| unreadable())?;
+    let start = range
+        .starting_hash_key()
+        .parse()
+        .map_err(|_| unreadable())?;
     let end = range.ending_hash_key().parse().map_err(|_| unreadable())?;
     Ok(Some(Shard::new(shard.shard_id(), start, end)))
 }

@@ -25,8 +25,12 @@ struct Seen {
 
 impl Seen {
     fn header(&self, name: &str) -> &str {
-        let line = self.head.lines().find(|line| line.to_ascii_lowercase().starts_with(name));
-        line.and_then(|line| line.split_once(": ")).map_or("", |(_, value)| value)
+        let line = self
+            .head
+            .lines()
+            .find(|line| line.to_ascii_lowercase().starts_with(name));
+        line.and_then(|line| line.split_once(": "))
+            .map_or("", |(_, value)| value)
     }
 }
 
@@ -40,7 +44,9 @@ enum Script {
 
 fn answer(status: &str, body: &str) -> Script {
     let length = body.len();
-    Script::Answer(format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n{body}"))
+    Script::Answer(format!(
+        "HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n{body}"
+    ))
 }
 
 struct Server {
@@ -91,7 +97,10 @@ async fn read_request(socket: &mut TcpStream) -> Option<Seen> {
         let end = bytes.windows(4).position(|window| window == b"\r\n\r\n");
         if let Some(end) = end {
             let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
-            let mut seen = Seen { head, body: Vec::new() };
+            let mut seen = Seen {
+                head,
+                body: Vec::new(),
+            };
             let length: usize = seen.header("content-length").parse().unwrap();
             if bytes.len() >= end + 4 + length {
                 seen.body = bytes[end + 4..].to_vec();
@@ -123,8 +132,12 @@ fn stream() -> StreamName {
 }
 
 async fn put(endpoint: &str, timeout: Duration) -> Result<PutRecordsAnswer, CallError> {
-    let body = Bytes::from_static(br#"{"StreamName":"s","Records":[{"Data":"eA==","PartitionKey":"k"}]}"#);
-    client(endpoint).await.put_records(&stream(), body, timeout).await
+    let body =
+        Bytes::from_static(br#"{"StreamName":"s","Records":[{"Data":"eA==","PartitionKey":"k"}]}"#);
+    client(endpoint)
+        .await
+        .put_records(&stream(), body, timeout)
+        .await
 }
 
 const STORED: &str = r#"{"FailedRecordCount":0,"Records":[{"SequenceNumber":"495","ShardId":"shardId-000000000000"}]}"#;
@@ -133,14 +146,28 @@ const STORED: &str = r#"{"FailedRecordCount":0,"Records":[{"SequenceNumber":"495
 async fn our_body_is_sent_signed_and_the_answer_is_read() {
     let server = serve(vec![answer("200 OK", STORED)]).await;
     let answer = put(&server.endpoint, TIMEOUT).await.unwrap();
-    assert_eq!(answer.entries, [EntryAnswer::Stored { shard: "shardId-000000000000".into() }]);
+    assert_eq!(
+        answer.entries,
+        [EntryAnswer::Stored {
+            shard: "shardId-000000000000".into()
+        }]
+    );
     let seen = server.seen.lock().unwrap()[0].clone();
-    assert_eq!(seen.body, br#"{"StreamName":"s","Records":[{"Data":"eA==","PartitionKey":"k"}]}"#);
+    assert_eq!(
+        seen.body,
+        br#"{"StreamName":"s","Records":[{"Data":"eA==","PartitionKey":"k"}]}"#
+    );
     assert!(seen.head.starts_with("POST / HTTP/1.1"));
     assert_eq!(seen.header("x-amz-target"), "Kinesis_20131202.PutRecords");
     assert_eq!(seen.header("content-type"), "application/x-amz-json-1.1");
-    assert!(seen.header("authorization").contains("/eu-central-1/kinesis/aws4_request"));
-    let lengths = seen.head.lines().filter(|line| line.to_ascii_lowercase().starts_with("content-length:"));
+    assert!(
+        seen.header("authorization")
+            .contains("/eu-central-1/kinesis/aws4_request")
+    );
+    let lengths = seen
+        .head
+        .lines()
+        .filter(|line| line.to_ascii_lowercase().starts_with("content-length:"));
     assert_eq!(lengths.count(), 1);
 }
 
@@ -159,8 +186,18 @@ async fn errors_of_the_service_keep_their_code_and_are_not_retried() {
             "SomethingUnmodeled",
             Class::Ambiguous,
         ),
-        ("500 Internal Server Error", r#"{"__type":"InternalFailure"}"#, "InternalFailure", Class::Ambiguous),
-        ("503 Service Unavailable", "<html>busy</html>", "HTTP503", Class::Ambiguous),
+        (
+            "500 Internal Server Error",
+            r#"{"__type":"InternalFailure"}"#,
+            "InternalFailure",
+            Class::Ambiguous,
+        ),
+        (
+            "503 Service Unavailable",
+            "<html>busy</html>",
+            "HTTP503",
+            Class::Ambiguous,
+        ),
         ("413 Payload Too Large", "", "HTTP413", Class::Split),
     ] {
         let server = serve(vec![answer(status, body)]).await;
@@ -196,13 +233,29 @@ async fn a_connection_that_cannot_be_made_sent_nothing() {
 
 #[tokio::test]
 async fn a_lost_answer_is_unclear() {
-    let truncated = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{}", STORED.len(), &STORED[..40]);
-    let garbled = answer("200 OK", &STORED[..40]);
-    for script in [Script::CloseAfterReading, Script::Answer(truncated), garbled, Script::NeverAnswer] {
+    let cut: String = STORED.chars().take(40).collect();
+    let truncated = format!(
+        "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{}",
+        STORED.len(),
+        &cut
+    );
+    let garbled = answer("200 OK", &cut);
+    for script in [
+        Script::CloseAfterReading,
+        Script::Answer(truncated),
+        garbled,
+        Script::NeverAnswer,
+    ] {
         let server = serve(vec![script.clone()]).await;
-        let error = put(&server.endpoint, Duration::from_millis(300)).await.unwrap_err();
+        let error = put(&server.endpoint, Duration::from_millis(300))
+            .await
+            .unwrap_err();
         assert_eq!(error.failure, CallFailure::Unclear, "{script:?}: {error:?}");
-        assert_eq!(server.seen.lock().unwrap().len(), 1, "{script:?} was retried");
+        assert_eq!(
+            server.seen.lock().unwrap().len(),
+            1,
+            "{script:?} was retried"
+        );
     }
 }
 
@@ -215,7 +268,10 @@ async fn a_call_without_credentials_is_a_matter_of_configuration() {
         .region(Region::new("eu-central-1"))
         .endpoint_url(&server.endpoint);
     *client.data.lock().unwrap() = aws_sdk_kinesis::Client::from_conf(bare.build());
-    let error = client.put_records(&stream(), Bytes::from_static(b"{}"), TIMEOUT).await.unwrap_err();
+    let error = client
+        .put_records(&stream(), Bytes::from_static(b"{}"), TIMEOUT)
+        .await
+        .unwrap_err();
     assert_eq!(error.class(), Class::Configuration, "{error:?}");
     assert!(server.seen.lock().unwrap().is_empty());
 }
@@ -230,20 +286,36 @@ async fn plaintext_to_a_public_host_is_not_sent() {
 #[tokio::test]
 async fn all_pages_of_open_shards_are_listed() {
     let shard = |number: u32, start: &str, end: &str, closed: bool| {
-        let ending = if closed { r#","EndingSequenceNumber":"9""# } else { "" };
+        let ending = if closed {
+            r#","EndingSequenceNumber":"9""#
+        } else {
+            ""
+        };
         format!(
             r#"{{"ShardId":"shardId-{number:012}","HashKeyRange":{{"StartingHashKey":"{start}","EndingHashKey":"{end}"}},"SequenceNumberRange":{{"StartingSequenceNumber":"1"{ending}}}}}"#
         )
     };
     let max = u128::MAX.to_string();
-    let first = format!(r#"{{"NextToken":"t1","Shards":[{},{}]}}"#, shard(0, "0", &max, true), shard(1, "0", "99", false));
+    let first = format!(
+        r#"{{"NextToken":"t1","Shards":[{},{}]}}"#,
+        shard(0, "0", &max, true),
+        shard(1, "0", "99", false)
+    );
     let second = format!(r#"{{"Shards":[{}]}}"#, shard(2, "100", &max, false));
     let server = serve(vec![answer("200 OK", &first), answer("200 OK", &second)]).await;
-    let shards = client(&server.endpoint).await.list_shards(&stream()).await.unwrap();
-    assert_eq!(shards.iter().map(|shard| shard.id()).collect::<Vec<_>>(), ["shardId-000000000001", "shardId-000000000002"]);
+    let shards = client(&server.endpoint)
+        .await
+        .list_shards(&stream())
+        .await
+        .unwrap();
+    assert_eq!(
+        shards.iter().map(|shard| shard.id()).collect::<Vec<_>>(),
+        ["shardId-000000000001", "shardId-000000000002"]
+    );
     assert_eq!(shards[1].range(), 100..=u128::MAX);
     let seen = server.seen.lock().unwrap().clone();
-    let body = |index: usize| serde_json::from_slice::<serde_json::Value>(&seen[index].body).unwrap();
+    let body =
+        |index: usize| serde_json::from_slice::<serde_json::Value>(&seen[index].body).unwrap();
     assert_eq!(body(0)["ShardFilter"]["Type"], "AT_LATEST");
     assert_eq!(body(0)["StreamName"], "s");
     assert_eq!(body(1)["NextToken"], "t1");
@@ -256,7 +328,11 @@ async fn the_summary_tells_the_record_limit_and_the_age() {
         "StreamStatus":"UPDATING","RetentionPeriodHours":24,"StreamCreationTimestamp":1700000000.5,"EnhancedMonitoring":[],
         "OpenShardCount":1,"MaxRecordSizeInKiB":2048,"StreamModeDetails":{"StreamMode":"ON_DEMAND"}}}"#;
     let server = serve(vec![answer("200 OK", body)]).await;
-    let summary = client(&server.endpoint).await.describe_summary(&stream()).await.unwrap();
+    let summary = client(&server.endpoint)
+        .await
+        .describe_summary(&stream())
+        .await
+        .unwrap();
     assert_eq!(summary.created_ms, Some(1_700_000_000_500));
     assert_eq!(summary.record_bytes_max, Some(2048 * 1024));
     assert!(summary.updating && summary.on_demand);
@@ -268,7 +344,19 @@ async fn control_calls_are_tried_again() {
         r#"{{"Shards":[{{"ShardId":"a","HashKeyRange":{{"StartingHashKey":"0","EndingHashKey":"{}"}},"SequenceNumberRange":{{"StartingSequenceNumber":"1"}}}}]}}"#,
         u128::MAX
     );
-    let server = serve(vec![answer("500 Internal Server Error", "{}"), answer("200 OK", &body)]).await;
-    assert_eq!(client(&server.endpoint).await.list_shards(&stream()).await.unwrap().len(), 1);
+    let server = serve(vec![
+        answer("500 Internal Server Error", "{}"),
+        answer("200 OK", &body),
+    ])
+    .await;
+    assert_eq!(
+        client(&server.endpoint)
+            .await
+            .list_shards(&stream())
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
     assert_eq!(server.seen.lock().unwrap().len(), 2);
 }

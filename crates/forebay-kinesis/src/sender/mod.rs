@@ -5,9 +5,9 @@
 //! do go on, send what they put together, settle, sleep until the next answer, event or deadline.
 
 mod stream;
-mod turn;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::future::Future;
@@ -53,7 +53,9 @@ pub struct SenderSetup {
 
 impl std::fmt::Debug for SenderSetup {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SenderSetup").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("SenderSetup")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 
@@ -68,7 +70,9 @@ pub struct SenderThread {
 
 impl std::fmt::Debug for SenderThread {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SenderThread").field("finished", &self.is_finished()).finish_non_exhaustive()
+        f.debug_struct("SenderThread")
+            .field("finished", &self.is_finished())
+            .finish_non_exhaustive()
     }
 }
 
@@ -92,7 +96,10 @@ impl SenderThread {
     /// When the operating system refuses a thread or a runtime.
     pub fn start(setup: SenderSetup) -> io::Result<Self> {
         let config = setup.config.clone();
-        Self::start_with(setup, move || async move { SdkKinesis::connect(&config).await })
+        Self::start_with(
+            setup,
+            move || async move { SdkKinesis::connect(&config).await },
+        )
     }
 
     /// Starts the thread with the service that `connect` makes.
@@ -109,19 +116,28 @@ impl SenderThread {
         F: Future<Output = A>,
         C: FnOnce() -> F + Send + 'static,
     {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let mailbox = Arc::new(Mailbox::default());
         let board = Arc::new(Board::default());
         let clock = Arc::clone(&setup.clock);
         setup.port.set_wake(Arc::clone(&mailbox) as Arc<dyn Wake>);
         let (inside, shown) = (Arc::clone(&mailbox), Arc::clone(&board));
-        let thread = std::thread::Builder::new().name("sender".into()).spawn(move || {
-            runtime.block_on(async move {
-                let api = connect().await;
-                Sender::new(setup, api, inside, shown).run().await;
-            });
-        })?;
-        Ok(Self { thread: Some(thread), mailbox, board, clock })
+        let thread = std::thread::Builder::new()
+            .name("sender".into())
+            .spawn(move || {
+                runtime.block_on(async move {
+                    let api = connect().await;
+                    Sender::new(setup, api, inside, shown).run().await;
+                });
+            })?;
+        Ok(Self {
+            thread: Some(thread),
+            mailbox,
+            board,
+            clock,
+        })
     }
 
     /// True when the thread has ended although nobody stopped it.
@@ -136,7 +152,10 @@ impl SenderThread {
 
     /// A handle that only looks.
     pub fn viewer(&self) -> SenderViewer {
-        SenderViewer { board: Arc::clone(&self.board), clock: Arc::clone(&self.clock) }
+        SenderViewer {
+            board: Arc::clone(&self.board),
+            clock: Arc::clone(&self.clock),
+        }
     }
 }
 
@@ -219,7 +238,10 @@ impl<A: KinesisApi> Sender<A> {
             timers: BTreeSet::new(),
             dirty: Vec::new(),
             starved: VecDeque::new(),
-            in_flight: Permits { requests: 0, bytes: 0 },
+            in_flight: Permits {
+                requests: 0,
+                bytes: 0,
+            },
             draining: false,
         }
     }

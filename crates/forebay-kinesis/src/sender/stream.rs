@@ -34,7 +34,11 @@ pub(super) struct Call {
 
 #[derive(Debug)]
 pub(super) enum CallResult {
-    Put { request: RequestId, bytes: usize, answer: Result<PutRecordsAnswer, CallError> },
+    Put {
+        request: RequestId,
+        bytes: usize,
+        answer: Result<PutRecordsAnswer, CallError>,
+    },
     Look(Box<Look>),
 }
 
@@ -94,7 +98,13 @@ pub(super) struct Logs {
 impl Logs {
     pub(super) fn look_failed(&mut self, stream: &str, code: &str, message: &str, now: Time) {
         if let Some(suppressed) = self.look.pass(ERROR_LOG_INTERVAL, now) {
-            tracing::warn!(stream, code, detail = message, suppressed, "shards of the stream cannot be listed");
+            tracing::warn!(
+                stream,
+                code,
+                detail = message,
+                suppressed,
+                "shards of the stream cannot be listed"
+            );
         }
     }
 }
@@ -134,7 +144,8 @@ impl StreamSink {
         self.logs.throttled = vec![LogGate::default(); table.lanes.len()];
         let forget = std::mem::take(&mut self.forget);
         let map = Arc::clone(&table.map);
-        self.aggregator.install(table.epoch, map, table, now, forget);
+        self.aggregator
+            .install(table.epoch, map, table, now, forget);
         if self.new_map.is_some() {
             // A still newer map came meanwhile.
             self.aggregator.change_map();
@@ -143,7 +154,9 @@ impl StreamSink {
 
     /// Why nothing of the stream is sent, when that needs a person.
     pub(super) fn blocked(&self) -> Option<&str> {
-        self.undiscovered.as_deref().or_else(|| self.aggregator.blocked())
+        self.undiscovered
+            .as_deref()
+            .or_else(|| self.aggregator.blocked())
     }
 
     /// Looks at the queues and shows what is there.
@@ -153,9 +166,13 @@ impl StreamSink {
         let in_flight = self.aggregator.in_flight();
         self.metrics.show_lanes(&figures, now);
         let bytes = self.aggregator.in_flight_bytes();
-        self.metrics.show_stream(self.aggregator.epoch(), shards, in_flight, bytes);
+        self.metrics
+            .show_stream(self.aggregator.epoch(), shards, in_flight, bytes);
         self.held = self.aggregator.held();
-        let last_error = self.aggregator.last_error().or(self.last_look_error.as_deref());
+        let last_error = self
+            .aggregator
+            .last_error()
+            .or(self.last_look_error.as_deref());
         let oldest = figures.iter().filter_map(|lane| lane.oldest).min();
         let status = StreamStatus {
             name: self.stream.name().as_str().to_owned(),
@@ -192,7 +209,9 @@ pub(super) struct Hands<'a> {
 impl Effects for Hands<'_> {
     fn send(&mut self, request: &Request) {
         let name = self.stream.name();
-        let mut body = self.bodies.take(encode::body_bytes(name, request.records()));
+        let mut body = self
+            .bodies
+            .take(encode::body_bytes(name, request.records()));
         encode::put_records(name, request.records(), &mut body);
         self.metrics.sent(request, &self.config.batch);
         self.outgoing.push(Outgoing {
@@ -236,7 +255,11 @@ impl Effects for Hands<'_> {
         let stream = self.stream.name().as_str();
         match note {
             Note::RecordRefused { lane, code } => self.metrics.record_refused(lane, code),
-            Note::RequestFailed { code, message, records } => {
+            Note::RequestFailed {
+                code,
+                message,
+                records,
+            } => {
                 self.metrics.request_failed(code);
                 if let Some(suppressed) = self.logs.request.pass(ERROR_LOG_INTERVAL, self.now) {
                     tracing::warn!(
@@ -251,7 +274,9 @@ impl Effects for Hands<'_> {
             }
             Note::Throttled { lane, records } => {
                 let gate = self.logs.throttled.get_mut(lane);
-                if let Some(suppressed) = gate.and_then(|gate| gate.pass(THROTTLE_LOG_INTERVAL, self.now)) {
+                if let Some(suppressed) =
+                    gate.and_then(|gate| gate.pass(THROTTLE_LOG_INTERVAL, self.now))
+                {
                     tracing::warn!(stream, lane, records, suppressed, "records throttled");
                 }
             }
@@ -262,11 +287,20 @@ impl Effects for Hands<'_> {
                 self.discovery.suspect(sent, self.now);
             }
             Note::NotFound => self.discovery.not_found(self.now),
-            Note::Blocked { reason, entered, message } => {
+            Note::Blocked {
+                reason,
+                entered,
+                message,
+            } => {
                 self.metrics.set_blocked(Some(reason));
                 self.refresh_credentials |= is_credential_code(reason);
                 if entered {
-                    tracing::error!(stream, reason, detail = message, "stream blocked: records are held, one probes");
+                    tracing::error!(
+                        stream,
+                        reason,
+                        detail = message,
+                        "stream blocked: records are held, one probes"
+                    );
                 }
             }
             Note::Unblocked => {

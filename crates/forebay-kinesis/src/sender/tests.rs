@@ -4,8 +4,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use forebay_core::{AckMode, Clock, HashKey, Message, QoS, Shard, ShardMap, StreamName, SystemClock};
+use forebay_core::{
+    AckMode, Clock, HashKey, Message, QoS, Shard, ShardMap, StreamName, SystemClock,
+};
 use forebay_metrics::Registry;
 use forebay_pipeline::{Intake, PipelineControl, SequencerThread};
 
@@ -51,7 +55,12 @@ impl Service {
         let body: serde_json::Value = serde_json::from_slice(body).unwrap();
         assert_eq!(body["StreamName"], "s");
         let records = body["Records"].as_array().unwrap();
-        Ok(PutRecordsAnswer { entries: records.iter().map(|record| self.store(&map, record)).collect() })
+        Ok(PutRecordsAnswer {
+            entries: records
+                .iter()
+                .map(|record| self.store(&map, record))
+                .collect(),
+        })
     }
 
     fn store(&self, map: &ShardMap, record: &serde_json::Value) -> EntryAnswer {
@@ -60,12 +69,24 @@ impl Service {
         *served += 1;
         if every > 0 && served.is_multiple_of(every) {
             let code = "ProvisionedThroughputExceededException".into();
-            return EntryAnswer::Refused { code, message: "scripted".into() };
+            return EntryAnswer::Refused {
+                code,
+                message: "scripted".into(),
+            };
         }
         let key = record["PartitionKey"].as_str().unwrap().to_owned();
-        let data = record["Data"].as_str().unwrap().to_owned();
-        let shard = map.shard(map.lookup(HashKey::of_partition_key(&key))).id().into();
-        self.stored.lock().unwrap().entry(key).or_default().push(data);
+        let data = STANDARD.decode(record["Data"].as_str().unwrap()).unwrap();
+        let data = String::from_utf8(data).unwrap();
+        let shard = map
+            .shard(map.lookup(HashKey::of_partition_key(&key)))
+            .id()
+            .into();
+        self.stored
+            .lock()
+            .unwrap()
+            .entry(key)
+            .or_default()
+            .push(data);
         EntryAnswer::Stored { shard }
     }
 }
@@ -115,14 +136,20 @@ struct Stand {
 
 impl Stand {
     fn new(script: Script) -> Self {
-        let service = Arc::new(Service { script: Mutex::new(script), ..Service::default() });
+        let service = Arc::new(Service {
+            script: Mutex::new(script),
+            ..Service::default()
+        });
         let mut pipeline = pipeline();
         let clock = Arc::new(SystemClock::new());
         let registry = Registry::new();
         let setup = SenderSetup {
             port: pipeline.sink,
             config: KinesisConfig {
-                batch: BatchSettings { rate_limit: RateLimit::Off, ..BatchSettings::default() },
+                batch: BatchSettings {
+                    rate_limit: RateLimit::Off,
+                    ..BatchSettings::default()
+                },
                 ..KinesisConfig::default()
             },
             registry: registry.clone(),
@@ -131,7 +158,8 @@ impl Stand {
         };
         let double = Double(Arc::clone(&service));
         let sender = SenderThread::start_with(setup, || async { double }).unwrap();
-        let sequencer = SequencerThread::start(pipeline.sequencer, Arc::clone(&clock) as _, || {}).unwrap();
+        let sequencer =
+            SequencerThread::start(pipeline.sequencer, Arc::clone(&clock) as _, || {}).unwrap();
         Self {
             service,
             intake: pipeline.intakes.remove(0),
@@ -150,8 +178,18 @@ impl Stand {
             let topic = format!("t/{}", self.sent % 20);
             let payload = Bytes::from(format!("{:08}", self.sent));
             self.sent += 1;
-            let message = Message { topic: &topic, payload: &payload, client_id: None, timestamp_ms: 0 };
-            self.intake.publish_detached(&message, QoS::AtLeastOnce, AckMode::Stored, self.clock.now());
+            let message = Message {
+                topic: &topic,
+                payload: &payload,
+                client_id: None,
+                timestamp_ms: 0,
+            };
+            self.intake.publish_detached(
+                &message,
+                QoS::AtLeastOnce,
+                AckMode::Stored,
+                self.clock.now(),
+            );
         }
         self.intake.flush();
     }
@@ -159,15 +197,23 @@ impl Stand {
     fn until(&self, what: &str, condition: impl Fn(&Self) -> bool) {
         let deadline = self.clock.now() + Duration::from_secs(30);
         while !condition(self) {
-            assert!(self.clock.now() < deadline, "{what} did not happen: {:?}", self.sender.status());
+            assert!(
+                self.clock.now() < deadline,
+                "{what} did not happen: {:?}",
+                self.sender.status()
+            );
             std::thread::yield_now();
         }
     }
 
     fn until_stored(&self) {
-        let all = |stand: &Self| stand.service.stored().values().map(Vec::len).sum::<usize>() as u64 == stand.sent;
+        let all = |stand: &Self| {
+            stand.service.stored().values().map(Vec::len).sum::<usize>() as u64 == stand.sent
+        };
         self.until("storing everything", all);
-        self.until("settling everything", |stand| stand.control.conservation().difference() == 0 && stand.control.pending() == 0);
+        self.until("settling everything", |stand| {
+            stand.control.conservation().difference() == 0 && stand.control.pending() == 0
+        });
     }
 
     fn check_order(&self) {
@@ -181,7 +227,10 @@ impl Stand {
 
 #[test]
 fn everything_published_is_stored_once_in_order_and_settled() {
-    let mut stand = Stand::new(Script { shards: 4, ..Script::default() });
+    let mut stand = Stand::new(Script {
+        shards: 4,
+        ..Script::default()
+    });
     for _ in 0..10 {
         stand.publish(500);
     }
@@ -197,30 +246,50 @@ fn everything_published_is_stored_once_in_order_and_settled() {
         sum == stand.sent && text.contains("forebay_kinesis_shards_open{stream=\"s\"} 4")
     });
     let status = stand.sender.status();
-    assert_eq!((status.len(), status[0].name.as_str(), status[0].shards), (1, "s", 4));
+    assert_eq!(
+        (status.len(), status[0].name.as_str(), status[0].shards),
+        (1, "s", 4)
+    );
     assert_eq!(status[0].blocked, None);
 }
 
 #[test]
 fn a_stream_that_appears_later_gets_what_was_published_before() {
     let lists = vec![refused("ResourceNotFoundException"); 2];
-    let mut stand = Stand::new(Script { shards: 1, lists: lists.into(), ..Script::default() });
+    let mut stand = Stand::new(Script {
+        shards: 1,
+        lists: lists.into(),
+        ..Script::default()
+    });
     stand.publish(100);
     stand.until("being blocked", |stand| {
-        stand.sender.status().first().and_then(|stream| stream.blocked.clone()).as_deref()
+        stand
+            .sender
+            .status()
+            .first()
+            .and_then(|stream| stream.blocked.clone())
+            .as_deref()
             == Some("ResourceNotFoundException")
     });
-    assert!(stand.registry.render().contains(
-        "forebay_kinesis_blocked{stream=\"s\",reason=\"ResourceNotFoundException\"} 1"
-    ));
+    assert!(
+        stand.registry.render().contains(
+            "forebay_kinesis_blocked{stream=\"s\",reason=\"ResourceNotFoundException\"} 1"
+        )
+    );
     stand.until_stored();
-    stand.until("not being blocked", |stand| stand.sender.status()[0].blocked.is_none());
+    stand.until("not being blocked", |stand| {
+        stand.sender.status()[0].blocked.is_none()
+    });
 }
 
 #[test]
 fn expired_credentials_are_asked_for_again_and_nothing_fails() {
     let puts = vec![refused("ExpiredTokenException"); 1];
-    let mut stand = Stand::new(Script { shards: 2, puts: puts.into(), ..Script::default() });
+    let mut stand = Stand::new(Script {
+        shards: 2,
+        puts: puts.into(),
+        ..Script::default()
+    });
     stand.publish(50);
     stand.until_stored();
     assert_eq!(*stand.service.refreshed.lock().unwrap(), 1);
@@ -229,23 +298,39 @@ fn expired_credentials_are_asked_for_again_and_nothing_fails() {
 
 #[test]
 fn throttled_records_are_stored_in_the_end() {
-    let mut stand = Stand::new(Script { shards: 2, throttle_every: 3, ..Script::default() });
+    let mut stand = Stand::new(Script {
+        shards: 2,
+        throttle_every: 3,
+        ..Script::default()
+    });
     stand.publish(300);
     stand.until_stored();
     let text = stand.registry.render();
-    assert!(text.contains("code=\"ProvisionedThroughputExceededException\""), "{text}");
-    assert!(!text.contains("forebay_kinesis_possible_duplicates_total{stream=\"s\",source=\"ambiguous\"} 1"));
+    assert!(
+        text.contains("code=\"ProvisionedThroughputExceededException\""),
+        "{text}"
+    );
+    assert!(!text.contains(
+        "forebay_kinesis_possible_duplicates_total{stream=\"s\",source=\"ambiguous\"} 1"
+    ));
 }
 
 #[test]
 fn another_number_of_shards_is_noticed_and_nothing_is_lost() {
-    let mut stand = Stand::new(Script { shards: 1, ..Script::default() });
+    let mut stand = Stand::new(Script {
+        shards: 1,
+        ..Script::default()
+    });
     stand.publish(200);
     stand.until_stored();
     stand.service.script.lock().unwrap().shards = 8;
     stand.publish(400);
     stand.until("a new map", |stand| {
-        stand.sender.status().first().is_some_and(|stream| stream.shards == 8 && stream.map_epoch == 2)
+        stand
+            .sender
+            .status()
+            .first()
+            .is_some_and(|stream| stream.shards == 8 && stream.map_epoch == 2)
     });
     stand.publish(400);
     stand.until_stored();
@@ -254,7 +339,10 @@ fn another_number_of_shards_is_noticed_and_nothing_is_lost() {
 
 #[test]
 fn a_drain_sends_what_lingers() {
-    let mut stand = Stand::new(Script { shards: 2, ..Script::default() });
+    let mut stand = Stand::new(Script {
+        shards: 2,
+        ..Script::default()
+    });
     stand.publish(10);
     stand.control.begin_drain();
     stand.until_stored();

@@ -15,9 +15,17 @@ use crate::metrics::Refresh;
 impl<A: KinesisApi> Sender<A> {
     /// Takes a call that has come back.
     pub(super) fn returned(&mut self, call: Call, now: Time) {
-        let Call { stream: index, generation, result } = call;
+        let Call {
+            stream: index,
+            generation,
+            result,
+        } = call;
         match result {
-            CallResult::Put { request, bytes, answer } => {
+            CallResult::Put {
+                request,
+                bytes,
+                answer,
+            } => {
                 self.in_flight.requests -= 1;
                 self.in_flight.bytes -= bytes;
                 self.answered(index, generation, request, answer, now);
@@ -41,12 +49,18 @@ impl<A: KinesisApi> Sender<A> {
         answer: Result<PutRecordsAnswer, CallError>,
         now: Time,
     ) {
-        let Some(sink) = self.streams.get_mut(index).and_then(Option::as_mut) else { return };
+        let Some(sink) = self.streams.get_mut(index).and_then(Option::as_mut) else {
+            return;
+        };
         if sink.generation != generation {
             return;
         }
-        let request = sink.aggregator.request(id).expect("a request is in flight until it is answered");
-        sink.metrics.answered(answer.is_ok(), now.since(request.sent()));
+        let request = sink
+            .aggregator
+            .request(id)
+            .expect("a request is in flight until it is answered");
+        sink.metrics
+            .answered(answer.is_ok(), now.since(request.sent()));
         let mut outgoing = Vec::new();
         let mut hands = Hands {
             stream: &sink.stream,
@@ -60,7 +74,8 @@ impl<A: KinesisApi> Sender<A> {
             now,
             refresh_credentials: false,
         };
-        sink.aggregator.answer(id, answer, now, &mut self.entropy, &mut hands);
+        sink.aggregator
+            .answer(id, answer, now, &mut self.entropy, &mut hands);
         let refresh = hands.refresh_credentials;
         sink.metrics.flush();
         if refresh {
@@ -71,7 +86,9 @@ impl<A: KinesisApi> Sender<A> {
     }
 
     fn looked(&mut self, index: usize, generation: u64, look: Look, now: Time) {
-        let Some(sink) = self.streams.get_mut(index).and_then(Option::as_mut) else { return };
+        let Some(sink) = self.streams.get_mut(index).and_then(Option::as_mut) else {
+            return;
+        };
         if sink.generation != generation {
             return;
         }
@@ -97,7 +114,12 @@ impl<A: KinesisApi> Sender<A> {
                 sink.metrics.refreshed(Refresh::Failed);
                 let unknown = sink.aggregator.map().is_none();
                 if unknown && sink.undiscovered.is_none() {
-                    tracing::error!(stream, code = code.as_str(), detail = message, "stream blocked: its shards are not known");
+                    tracing::error!(
+                        stream,
+                        code = code.as_str(),
+                        detail = message,
+                        "stream blocked: its shards are not known"
+                    );
                 } else {
                     sink.logs.look_failed(stream, &code, &message, now);
                 }
@@ -125,15 +147,22 @@ impl<A: KinesisApi> Sender<A> {
         dirty.append(&mut self.dirty);
         self.dirty = dirty;
         if any {
-            self.port.set_held(self.streams.iter().flatten().map(|sink| sink.held).sum());
+            self.port
+                .set_held(self.streams.iter().flatten().map(|sink| sink.held).sum());
         }
     }
 
     fn serve(&mut self, index: usize, sink: &mut StreamSink, now: Time) {
         let mut outgoing = Vec::new();
         let mut permits = Permits {
-            requests: self.config.inflight_requests.saturating_sub(self.in_flight.requests),
-            bytes: self.config.inflight_bytes.saturating_sub(self.in_flight.bytes),
+            requests: self
+                .config
+                .inflight_requests
+                .saturating_sub(self.in_flight.requests),
+            bytes: self
+                .config
+                .inflight_bytes
+                .saturating_sub(self.in_flight.bytes),
         };
         sink.aggregator.set_ordering(sink.stream.ordering(), now);
         let shed = sink.stream.take_shed();
@@ -170,7 +199,11 @@ impl<A: KinesisApi> Sender<A> {
     }
 
     fn send(&mut self, index: usize, sink: &StreamSink, outgoing: Outgoing) {
-        let Outgoing { request, body, bytes } = outgoing;
+        let Outgoing {
+            request,
+            body,
+            bytes,
+        } = outgoing;
         let api = Arc::clone(&self.api);
         let name = sink.stream.name().clone();
         let generation = sink.generation;
@@ -179,7 +212,15 @@ impl<A: KinesisApi> Sender<A> {
         self.in_flight.bytes += bytes;
         self.calls.spawn(async move {
             let answer = api.put_records(&name, body, timeout).await;
-            Call { stream: index, generation, result: CallResult::Put { request, bytes, answer } }
+            Call {
+                stream: index,
+                generation,
+                result: CallResult::Put {
+                    request,
+                    bytes,
+                    answer,
+                },
+            }
         });
     }
 
@@ -191,7 +232,11 @@ impl<A: KinesisApi> Sender<A> {
             let shards = api.list_shards(&name).await;
             let summary = api.describe_summary(&name).await;
             let look = Box::new(Look { shards, summary });
-            Call { stream: index, generation, result: CallResult::Look(look) }
+            Call {
+                stream: index,
+                generation,
+                result: CallResult::Look(look),
+            }
         });
     }
 
@@ -207,7 +252,9 @@ impl<A: KinesisApi> Sender<A> {
         } else {
             return;
         };
-        let Some(NewMap { map, recreated }) = sink.new_map.take() else { return };
+        let Some(NewMap { map, recreated }) = sink.new_map.take() else {
+            return;
+        };
         sink.forget |= recreated;
         sink.installing = true;
         self.port.install_map(&sink.stream, map, returned);
@@ -223,11 +270,19 @@ impl<A: KinesisApi> Sender<A> {
         sink.published = now;
         self.board.publish(index, sink.publish(now));
         // Ages grow by themselves.
-        sink.publish_due = if sink.held > 0 { now + SLEEP_MAX } else { Time::NEVER };
+        sink.publish_due = if sink.held > 0 {
+            now + SLEEP_MAX
+        } else {
+            Time::NEVER
+        };
     }
 
     fn set_timer(&mut self, index: usize, sink: &mut StreamSink) {
-        let due = sink.aggregator.due().min(sink.discovery.due()).min(sink.publish_due);
+        let due = sink
+            .aggregator
+            .due()
+            .min(sink.discovery.due())
+            .min(sink.publish_due);
         if due == sink.timer {
             return;
         }
@@ -260,7 +315,10 @@ impl<A: KinesisApi> Sender<A> {
         self.settlement.flush();
         self.port.set_held(left);
         if left > 0 {
-            tracing::warn!(records = left, "sender stopped with records that are not stored");
+            tracing::warn!(
+                records = left,
+                "sender stopped with records that are not stored"
+            );
         }
     }
 }

@@ -63,7 +63,7 @@ struct World {
     /// Answers on their way, by arrival.
     answers: BTreeMap<(Time, RequestId), Result<PutRecordsAnswer, CallError>>,
     /// What the service holds per key, in the order in which it stored it.
-    stored: HashMap<String, Vec<u64>>,
+    stored: BTreeMap<String, Vec<u64>>,
     keys: HashMap<u64, String>,
     next_seq: u64,
     epoch: u64,
@@ -76,8 +76,11 @@ struct World {
 impl World {
     fn new(seed: u64, ordering: Ordering, inflight: Option<u32>, weather: Weather) -> Self {
         let mut entropy = SeededEntropy::new(seed);
-        let rate_limit =
-            if entropy.below(2) == 0 { RateLimit::Off } else { RateLimit::Percent(1000) };
+        let rate_limit = if entropy.below(2) == 0 {
+            RateLimit::Off
+        } else {
+            RateLimit::Percent(1000)
+        };
         let settings = BatchSettings {
             rate_limit,
             inflight_per_lane: inflight,
@@ -102,7 +105,7 @@ impl World {
             now,
             log: Log::default(),
             answers: BTreeMap::new(),
-            stored: HashMap::new(),
+            stored: BTreeMap::new(),
             keys: HashMap::new(),
             next_seq: 1,
             epoch: 1,
@@ -137,7 +140,11 @@ impl World {
         let mut batches: BTreeMap<usize, Vec<Record>> = BTreeMap::new();
         for _ in 0..=self.entropy.below(30) {
             // A hot key among many.
-            let number = if self.percent(40) { 0 } else { self.entropy.below(30) };
+            let number = if self.percent(40) {
+                0
+            } else {
+                self.entropy.below(30)
+            };
             let key = format!("key-{number}");
             let mut record = record(self.next_seq, &key, &[7; 100], self.now);
             if self.percent(20) {
@@ -151,7 +158,10 @@ impl World {
             let name = format!("{key}/{}", if record.explicit { "explicit" } else { "" });
             self.keys.insert(self.next_seq, name);
             self.next_seq += 1;
-            batches.entry(self.map.lookup(record.hash)).or_default().push(record);
+            batches
+                .entry(self.map.lookup(record.hash))
+                .or_default()
+                .push(record);
         }
         for (lane, batch) in batches {
             self.rings.push(lane, batch);
@@ -160,7 +170,10 @@ impl World {
     }
 
     fn poll(&mut self) {
-        let mut permits = Permits { requests: 8, bytes: 1 << 20 };
+        let mut permits = Permits {
+            requests: 8,
+            bytes: 1 << 20,
+        };
         self.aggregator.poll(self.now, &mut permits, &mut self.log);
         for index in self.seen..self.log.sent.len() {
             let sent = self.log.sent[index].clone();
@@ -181,12 +194,23 @@ impl World {
         } else if self.percent(self.weather.lost_before) {
             (timeout, error(CallFailure::Unclear, "Timeout"))
         } else if self.percent(self.weather.whole_throttled) {
-            let code = if self.percent(50) { super::stand::THROTTLED } else { "ThrottlingException" };
+            let code = if self.percent(50) {
+                super::stand::THROTTLED
+            } else {
+                "ThrottlingException"
+            };
             (delay, error(CallFailure::Service(400), code))
         } else if self.percent(self.weather.configuration) {
-            (delay, error(CallFailure::Service(400), "AccessDeniedException"))
+            (
+                delay,
+                error(CallFailure::Service(400), "AccessDeniedException"),
+            )
         } else {
-            let entries: Vec<_> = sent.seqs.iter().map(|seq| self.serve_record(*seq)).collect();
+            let entries: Vec<_> = sent
+                .seqs
+                .iter()
+                .map(|seq| self.serve_record(*seq))
+                .collect();
             if self.percent(self.weather.lost_after) {
                 self.unseen += self.overtaken(&sent.seqs, &entries);
                 (timeout, error(CallFailure::Unclear, "Timeout"))
@@ -210,15 +234,23 @@ impl World {
     }
 
     fn serve_record(&mut self, seq: u64) -> EntryAnswer {
-        let refused = |code: &str| EntryAnswer::Refused { code: code.into(), message: "".into() };
+        let refused = |code: &str| EntryAnswer::Refused {
+            code: code.into(),
+            message: "".into(),
+        };
         if self.percent(self.weather.record_throttled) {
             return refused(super::stand::THROTTLED);
         }
         if self.percent(self.weather.record_failure) {
             return refused("InternalFailure");
         }
-        self.stored.entry(self.keys[&seq].clone()).or_default().push(seq);
-        EntryAnswer::Stored { shard: "shardId-000000000000".into() }
+        self.stored
+            .entry(self.keys[&seq].clone())
+            .or_default()
+            .push(seq);
+        EntryAnswer::Stored {
+            shard: "shardId-000000000000".into(),
+        }
     }
 
     /// What must hold for everything in flight at any time.
@@ -227,14 +259,21 @@ impl World {
         let mut seqs = BTreeSet::new();
         let mut keys: HashMap<&str, RequestId> = HashMap::new();
         for (_, id) in self.answers.keys() {
-            let request = self.aggregator.request(*id).expect("unanswered requests are in flight");
+            let request = self
+                .aggregator
+                .request(*id)
+                .expect("unanswered requests are in flight");
             assert!(request.entries().len() <= 20);
             for part in request.parts() {
                 *per_lane.entry(part.lane).or_default() += 1;
             }
             let mut within = BTreeSet::new();
             for record in request.records() {
-                assert!(seqs.insert(record.seq), "record {} is in flight twice", record.seq);
+                assert!(
+                    seqs.insert(record.seq),
+                    "record {} is in flight twice",
+                    record.seq
+                );
                 let key = self.keys[&record.seq].as_str();
                 let first_of_key = within.insert(key);
                 if self.ordering == Ordering::Strict {
@@ -242,11 +281,19 @@ impl World {
                 }
                 if self.ordering != Ordering::None {
                     let other = keys.insert(key, *id);
-                    assert!(other.is_none_or(|other| other == *id), "{key} is in two requests");
+                    assert!(
+                        other.is_none_or(|other| other == *id),
+                        "{key} is in two requests"
+                    );
                 }
             }
         }
-        assert!(per_lane.values().all(|count| *count <= self.inflight_per_lane), "{per_lane:?}");
+        assert!(
+            per_lane
+                .values()
+                .all(|count| *count <= self.inflight_per_lane),
+            "{per_lane:?}"
+        );
     }
 
     fn finish_map_change(&mut self) {
@@ -287,10 +334,17 @@ impl World {
         }
         if self.aggregator.is_starved() {
             // Permits come back with answers, of which there is one.
-            assert!(!self.answers.is_empty(), "starved without anything in flight");
+            assert!(
+                !self.answers.is_empty(),
+                "starved without anything in flight"
+            );
         }
         let idle = !feeding && self.aggregator.is_idle();
-        assert!(next != Time::NEVER || idle, "nothing would ever happen: {:?}", self.aggregator);
+        assert!(
+            next != Time::NEVER || idle,
+            "nothing would ever happen: {:?}",
+            self.aggregator
+        );
         if next == Time::NEVER {
             return;
         }
@@ -301,7 +355,8 @@ impl World {
                 break;
             }
             let answer = entry.remove();
-            self.aggregator.answer(id, answer, self.now, &mut self.entropy, &mut self.log);
+            self.aggregator
+                .answer(id, answer, self.now, &mut self.entropy, &mut self.log);
         }
     }
 
@@ -311,9 +366,16 @@ impl World {
         let mut settled: Vec<u64> = self.log.stored.clone();
         settled.extend(self.log.failed.iter().map(|(seq, _)| *seq));
         settled.sort_unstable();
-        assert_eq!(settled, (1..=total).collect::<Vec<_>>(), "every record is settled exactly once");
+        assert_eq!(
+            settled,
+            (1..=total).collect::<Vec<_>>(),
+            "every record is settled exactly once"
+        );
         let held: BTreeSet<u64> = self.stored.values().flatten().copied().collect();
-        assert!(self.log.stored.iter().all(|seq| held.contains(seq)), "stored means stored");
+        assert!(
+            self.log.stored.iter().all(|seq| held.contains(seq)),
+            "stored means stored"
+        );
 
         let mut inversions = 0;
         for stored in self.stored.values() {
@@ -337,13 +399,19 @@ impl World {
             Ordering::Strict => assert_eq!((inversions, self.log.inversions), (0, 0)),
         }
         let copies: usize = self.stored.values().map(Vec::len).sum();
-        assert!(copies - held.len() <= self.log.duplicates, "more duplicates than were announced");
+        assert!(
+            copies - held.len() <= self.log.duplicates,
+            "more duplicates than were announced"
+        );
     }
 }
 
 fn modes() -> Vec<(Ordering, Option<u32>)> {
     let inflight = [None, Some(3)];
-    Ordering::ALL.into_iter().flat_map(|ordering| inflight.map(|count| (ordering, count))).collect()
+    Ordering::ALL
+        .into_iter()
+        .flat_map(|ordering| inflight.map(|count| (ordering, count)))
+        .collect()
 }
 
 #[test]
@@ -360,15 +428,24 @@ fn in_fair_weather_every_record_is_sent_once_and_in_order() {
     for (ordering, inflight) in modes() {
         for seed in 0..20 {
             let (log, _) = World::new(seed, ordering, inflight, FAIR).run(300);
-            assert_eq!(log.sent.iter().map(|sent| sent.seqs.len()).sum::<usize>(), log.stored.len());
-            assert_eq!((log.duplicates, log.inversions, log.failed.len()), (0, 0, 0));
+            assert_eq!(
+                log.sent.iter().map(|sent| sent.seqs.len()).sum::<usize>(),
+                log.stored.len()
+            );
+            assert_eq!(
+                (log.duplicates, log.inversions, log.failed.len()),
+                (0, 0, 0)
+            );
         }
     }
 }
 
 #[test]
 fn throttling_alone_makes_no_duplicates_and_strict_never_inverts() {
-    let weather = Weather { record_throttled: 30, ..FAIR };
+    let weather = Weather {
+        record_throttled: 30,
+        ..FAIR
+    };
     for (ordering, inflight) in modes() {
         for seed in 0..20 {
             let (log, _) = World::new(seed, ordering, inflight, weather).run(200);

@@ -29,7 +29,10 @@ fn an_idle_stream_sends_at_once_and_the_next_batch_grows_meanwhile() {
 
 #[test]
 fn without_send_on_idle_records_linger() {
-    let settings = BatchSettings { send_on_idle: false, ..unlimited() };
+    let settings = BatchSettings {
+        send_on_idle: false,
+        ..unlimited()
+    };
     let mut stand = Stand::new(settings, Ordering::Key, 1);
     stand.feed(&["a"]);
     stand.advance(9 * MS);
@@ -41,7 +44,11 @@ fn without_send_on_idle_records_linger() {
 
 #[test]
 fn a_flush_ignores_the_linger() {
-    let settings = BatchSettings { send_on_idle: false, linger: 60_000 * MS, ..unlimited() };
+    let settings = BatchSettings {
+        send_on_idle: false,
+        linger: 60_000 * MS,
+        ..unlimited()
+    };
     let mut stand = Stand::new(settings, Ordering::Key, 1);
     stand.feed(&["a"]);
     stand.poll();
@@ -166,7 +173,11 @@ fn a_refusal_that_newer_records_overtook_is_counted_and_makes_the_lane_cautious(
     assert_eq!(stand.log.inversions, 2);
     stand.feed(&["a", "b"]);
     let second = stand.next_sent();
-    assert_eq!(second.seqs, [1, 6], "one record per key, the rest of key a waits");
+    assert_eq!(
+        second.seqs,
+        [1, 6],
+        "one record per key, the rest of key a waits"
+    );
     stand.store_all(second.id);
     assert_eq!(stand.only().seqs, [2]);
     let id = stand.only().id;
@@ -258,7 +269,11 @@ fn at_most_twelve_requests_per_lane_in_the_first_seconds_of_an_outage() {
                 None => stand.poll_when_due(),
             }
         }
-        let sent = stand.log.sent.iter().filter(|sent| sent.at < start + Duration::from_secs(5));
+        let sent = stand
+            .log
+            .sent
+            .iter()
+            .filter(|sent| sent.at < start + Duration::from_secs(5));
         assert!(sent.count() <= 12);
     }
 }
@@ -285,7 +300,10 @@ fn a_configuration_error_holds_the_stream_and_one_record_probes() {
     stand.refuse(first, "ResourceNotFoundException");
     assert!(stand.log.blocked);
     assert_eq!(stand.log.not_found, 1);
-    assert_eq!(stand.aggregator.blocked(), Some("ResourceNotFoundException"));
+    assert_eq!(
+        stand.aggregator.blocked(),
+        Some("ResourceNotFoundException")
+    );
     assert!(stand.open().is_empty());
     for _ in 0..6 {
         let before = stand.now;
@@ -324,7 +342,11 @@ fn a_bad_record_is_found_by_halving_and_alone_fails() {
                 stand.store_all(sent.id);
             }
         }
-        assert_eq!(stand.log.failed, [(137, FailureReason::Refused)], "{ordering}");
+        assert_eq!(
+            stand.log.failed,
+            [(137, FailureReason::Refused)],
+            "{ordering}"
+        );
         assert_eq!(stand.log.stored.len(), 299);
         assert_eq!(stand.log.duplicates, 0);
         assert!(requests <= 40, "{ordering}: {requests} requests");
@@ -358,7 +380,10 @@ fn records_without_a_promise_expire_and_say_whether_they_may_be_stored() {
     stand.log.failed.sort_unstable();
     assert_eq!(
         stand.log.failed,
-        [(1, FailureReason::ExpiredAmbiguous), (2, FailureReason::Expired)]
+        [
+            (1, FailureReason::ExpiredAmbiguous),
+            (2, FailureReason::Expired)
+        ]
     );
     assert_eq!(stand.aggregator.held(), 1, "what was promised stays");
 }
@@ -380,17 +405,30 @@ fn an_unknown_code_is_given_up_after_five_attempts_only_where_nothing_was_promis
     }
     assert_eq!(stand.log.failed, [(1, FailureReason::Refused)]);
     assert_eq!(stand.aggregator.held(), 1);
-    let attempts = stand.log.sent.iter().filter(|sent| sent.seqs.contains(&1)).count();
+    let attempts = stand
+        .log
+        .sent
+        .iter()
+        .filter(|sent| sent.seqs.contains(&1))
+        .count();
     assert_eq!(attempts, 5);
 }
 
 #[test]
 fn shedding_takes_the_oldest_records_that_nothing_was_promised_for() {
-    let settings = BatchSettings { send_on_idle: false, linger: 60_000 * MS, ..unlimited() };
+    let settings = BatchSettings {
+        send_on_idle: false,
+        linger: 60_000 * MS,
+        ..unlimited()
+    };
     let mut stand = Stand::new(settings, Ordering::Key, 4);
     for number in 0..20 {
         let mut plain = record(0, &format!("k{number}"), b"x", stand.now);
-        plain.ack = if number % 2 == 0 { AckMode::Accept } else { AckMode::Stored };
+        plain.ack = if number % 2 == 0 {
+            AckMode::Accept
+        } else {
+            AckMode::Stored
+        };
         plain.charge = 300;
         stand.feed_record(plain);
     }
@@ -413,10 +451,16 @@ fn a_changed_map_waits_for_what_is_in_flight_and_gives_the_rest_back() {
     stand.aggregator.change_map();
     assert!(!stand.aggregator.can_give_back());
     stand.lose(first, CallFailure::Unclear);
-    assert!(stand.open().is_empty(), "nothing is sent while the map changes");
+    assert!(
+        stand.open().is_empty(),
+        "nothing is sent while the map changes"
+    );
     assert!(stand.aggregator.can_give_back());
     let records = stand.aggregator.give_back();
-    assert_eq!(records.iter().map(|record| record.seq).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    assert_eq!(
+        records.iter().map(|record| record.seq).collect::<Vec<_>>(),
+        [1, 2, 3, 4]
+    );
     assert_eq!(stand.aggregator.held(), 0);
 
     let map = crate::testing::map(2);
@@ -435,7 +479,10 @@ fn a_changed_map_waits_for_what_is_in_flight_and_gives_the_rest_back() {
     }
     stand.log.stored.sort_unstable();
     assert_eq!(stand.log.stored, [1, 2, 3, 4]);
-    assert_eq!(stand.log.duplicates, 2, "that the answer was lost is remembered");
+    assert_eq!(
+        stand.log.duplicates, 2,
+        "that the answer was lost is remembered"
+    );
 }
 
 #[test]
@@ -458,7 +505,9 @@ fn another_shard_than_predicted_is_reported() {
     stand.feed(&["a"]);
     stand.poll();
     let id = stand.only().id;
-    let entries = vec![crate::api::EntryAnswer::Stored { shard: "shardId-000000000099".into() }];
+    let entries = vec![crate::api::EntryAnswer::Stored {
+        shard: "shardId-000000000099".into(),
+    }];
     stand.answer(id, Ok(crate::api::PutRecordsAnswer { entries }));
     assert_eq!(stand.log.wrong_shard, 1);
     assert_eq!(stand.log.stored, [1]);
@@ -468,8 +517,13 @@ fn another_shard_than_predicted_is_reported() {
 fn without_permits_nothing_is_sent_and_the_stream_says_so() {
     let mut stand = Stand::new(unlimited(), Ordering::Key, 1);
     stand.feed(&["a"]);
-    let mut permits = Permits { requests: 0, bytes: 1 };
-    stand.aggregator.poll(stand.now, &mut permits, &mut stand.log);
+    let mut permits = Permits {
+        requests: 0,
+        bytes: 1,
+    };
+    stand
+        .aggregator
+        .poll(stand.now, &mut permits, &mut stand.log);
     assert!(stand.aggregator.is_starved());
     assert!(stand.log.sent.is_empty());
     stand.poll();
@@ -479,13 +533,20 @@ fn without_permits_nothing_is_sent_and_the_stream_says_so() {
 
 #[test]
 fn a_lane_takes_over_no_more_than_its_bytes() {
-    let settings = BatchSettings { lane_bytes: 10_000, ..unlimited() };
+    let settings = BatchSettings {
+        lane_bytes: 10_000,
+        ..unlimited()
+    };
     let mut stand = Stand::new(settings, Ordering::Strict, 1);
     for _ in 0..100 {
         stand.feed_one("hot", &[0; 1000]);
     }
     stand.poll();
-    assert!(stand.aggregator.held() <= 12, "{} held", stand.aggregator.held());
+    assert!(
+        stand.aggregator.held() <= 12,
+        "{} held",
+        stand.aggregator.held()
+    );
     while !stand.aggregator.is_idle() {
         match stand.open().first().map(|sent| sent.id) {
             Some(id) => stand.store_all(id),
@@ -497,7 +558,10 @@ fn a_lane_takes_over_no_more_than_its_bytes() {
 
 /// Feeds `per_ms` records each millisecond for `ms` milliseconds and answers every request after 10 ms.
 fn run_limited(per_ms: usize, ms: u64, shards: u32, keys: usize) -> Stand {
-    let settings = BatchSettings { rate_limit: RateLimit::Percent(100), ..BatchSettings::default() };
+    let settings = BatchSettings {
+        rate_limit: RateLimit::Percent(100),
+        ..BatchSettings::default()
+    };
     let mut stand = Stand::new(settings, Ordering::Key, shards);
     let start = stand.now;
     let mut fed = 0_usize;
@@ -507,12 +571,20 @@ fn run_limited(per_ms: usize, ms: u64, shards: u32, keys: usize) -> Stand {
             fed += 1;
             stand.feed_one(&format!("key-{}", fed % keys), &[0; 200]);
         }
-        let due: Vec<_> = stand.open().iter().filter(|sent| sent.at + 10 * MS <= stand.now).map(|sent| sent.id).collect();
+        let due: Vec<_> = stand
+            .open()
+            .iter()
+            .filter(|sent| sent.at + 10 * MS <= stand.now)
+            .map(|sent| sent.id)
+            .collect();
         for id in due {
             stand.store_all(id);
         }
         stand.poll();
-        stand.log.sent.retain(|sent| sent.at + Duration::from_secs(5) > stand.now);
+        stand
+            .log
+            .sent
+            .retain(|sent| sent.at + Duration::from_secs(5) > stand.now);
     }
     stand
 }
@@ -530,8 +602,13 @@ fn at_full_load_requests_are_full() {
     let stand = run_limited(16, 3_000, 8, 1_000);
     let late = stand.now - Time::from_millis(1_000);
     let late = Time::ZERO + late;
-    let sent: Vec<usize> =
-        stand.log.sent.iter().filter(|sent| sent.at > late).map(|sent| sent.seqs.len()).collect();
+    let sent: Vec<usize> = stand
+        .log
+        .sent
+        .iter()
+        .filter(|sent| sent.at > late)
+        .map(|sent| sent.seqs.len())
+        .collect();
     let full = sent.iter().filter(|count| **count >= 400).count();
     assert!(full * 10 >= sent.len() * 9, "{sent:?}");
     let records: usize = sent.iter().sum();

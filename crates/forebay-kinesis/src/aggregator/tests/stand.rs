@@ -107,7 +107,10 @@ pub(super) struct Stand {
 
 /// Settings without a rate limit, so that a test sees only what it is about.
 pub(super) fn unlimited() -> BatchSettings {
-    BatchSettings { rate_limit: RateLimit::Off, ..BatchSettings::default() }
+    BatchSettings {
+        rate_limit: RateLimit::Off,
+        ..BatchSettings::default()
+    }
 }
 
 impl Stand {
@@ -130,7 +133,9 @@ impl Stand {
 
     /// Puts one record per key into the lanes, in this order, one batch each. Returns their sequence numbers.
     pub(super) fn feed(&mut self, keys: &[&str]) -> Vec<u64> {
-        keys.iter().map(|key| self.feed_one(key, b"payload")).collect()
+        keys.iter()
+            .map(|key| self.feed_one(key, b"payload"))
+            .collect()
     }
 
     pub(super) fn feed_one(&mut self, key: &str, data: &[u8]) -> u64 {
@@ -147,7 +152,10 @@ impl Stand {
     }
 
     pub(super) fn poll(&mut self) {
-        let mut permits = Permits { requests: 256, bytes: 64 << 20 };
+        let mut permits = Permits {
+            requests: 256,
+            bytes: 64 << 20,
+        };
         self.aggregator.poll(self.now, &mut permits, &mut self.log);
     }
 
@@ -187,12 +195,17 @@ impl Stand {
     }
 
     pub(super) fn answer(&mut self, id: RequestId, answer: Result<PutRecordsAnswer, CallError>) {
-        self.aggregator.answer(id, answer, self.now, &mut self.entropy, &mut self.log);
+        self.aggregator
+            .answer(id, answer, self.now, &mut self.entropy, &mut self.log);
         self.poll();
     }
 
     /// Answers record by record: `None` is stored, `Some(code)` refused.
-    pub(super) fn answer_each(&mut self, id: RequestId, mut code: impl FnMut(u64) -> Option<&'static str>) {
+    pub(super) fn answer_each(
+        &mut self,
+        id: RequestId,
+        mut code: impl FnMut(u64) -> Option<&'static str>,
+    ) {
         let request = self.aggregator.request(id).expect("in flight");
         let entries = request
             .records()
@@ -200,9 +213,10 @@ impl Stand {
                 None => EntryAnswer::Stored {
                     shard: self.map.shard(self.map.lookup(record.hash)).id().into(),
                 },
-                Some(code) => {
-                    EntryAnswer::Refused { code: code.into(), message: CompactString::default() }
-                }
+                Some(code) => EntryAnswer::Refused {
+                    code: code.into(),
+                    message: CompactString::default(),
+                },
             })
             .collect();
         self.answer(id, Ok(PutRecordsAnswer { entries }));
