@@ -116,7 +116,7 @@ impl Broker {
                 finish: finishing.clone(),
             });
         }
-        let threads = start(config.runtime, worker_parts).map_err(StartError::Thread)?;
+        let threads = start(worker_parts).map_err(StartError::Thread)?;
         Ok(RunningBroker {
             shared,
             workers: handles,

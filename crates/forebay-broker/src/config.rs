@@ -18,8 +18,6 @@ pub struct BrokerConfig {
     pub limits: BrokerLimits,
     /// Behaviour of the protocol.
     pub mqtt: MqttSettings,
-    /// Which runtime carries the connections.
-    pub runtime: RuntimeFlavour,
 }
 
 impl Default for BrokerConfig {
@@ -28,19 +26,8 @@ impl Default for BrokerConfig {
             listeners: vec![ListenerConfig::default()],
             limits: BrokerLimits::default(),
             mqtt: MqttSettings::default(),
-            runtime: RuntimeFlavour::default(),
         }
     }
-}
-
-/// How connections are spread over threads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum RuntimeFlavour {
-    /// One single-threaded runtime per ingest worker, each with listening sockets of its own.
-    #[default]
-    PerWorker,
-    /// One runtime with as many threads as there are ingest workers; connections move between the threads.
-    Shared,
 }
 
 /// One listening address.

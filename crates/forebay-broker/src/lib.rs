@@ -39,7 +39,6 @@ mod worker;
 pub use broker::{Broker, BrokerParts, RunningBroker};
 pub use config::{
     BrokerConfig, BrokerLimits, ListenerConfig, ListenerLimits, MqttSettings, OnQueueFull,
-    RuntimeFlavour,
 };
 pub use error::StartError;
 pub use outcome::Version;

@@ -1,4 +1,4 @@
-//! Threads and runtimes: the one place that knows which runtime carries the connections.
+//! Threads and runtimes of the ingest workers: the one place that knows what carries the connections.
 
 use std::io;
 use std::net::TcpListener as StdListener;
@@ -12,7 +12,6 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::error;
 
-use crate::config::RuntimeFlavour;
 use crate::listener::accept;
 use crate::mailbox::Mailbox;
 use crate::shared::{Listener, Shared};
@@ -33,55 +32,26 @@ pub(crate) struct WorkerParts {
     pub(crate) finish: watch::Receiver<bool>,
 }
 
-/// Starts the threads of all workers.
+/// Starts the threads of all workers: each has a runtime of its own and listening sockets of its own, so a connection
+/// stays on the thread that accepted it and its worker is never waited for.
 ///
 /// # Errors
 /// When the system refuses a thread or a runtime.
-pub(crate) fn start(
-    flavour: RuntimeFlavour,
-    workers: Vec<WorkerParts>,
-) -> io::Result<Vec<JoinHandle<()>>> {
-    match flavour {
-        RuntimeFlavour::PerWorker => workers
-            .into_iter()
-            .enumerate()
-            .map(|(index, parts)| {
-                let runtime = Builder::new_current_thread()
-                    .enable_io()
-                    .enable_time()
-                    .build()?;
-                thread(format!("ingest-{index}"), move || {
-                    runtime.block_on(run(parts))
-                })
-            })
-            .collect(),
-        RuntimeFlavour::Shared => {
-            let runtime = Builder::new_multi_thread()
-                .worker_threads(workers.len())
-                .thread_name("ingest")
+pub(crate) fn start(workers: Vec<WorkerParts>) -> io::Result<Vec<JoinHandle<()>>> {
+    workers
+        .into_iter()
+        .enumerate()
+        .map(|(index, parts)| {
+            let runtime = Builder::new_current_thread()
                 .enable_io()
                 .enable_time()
                 .build()?;
-            let all = thread("ingest-main".to_owned(), move || {
-                let tasks: Vec<_> = workers
-                    .into_iter()
-                    .map(|parts| runtime.spawn(run(parts)))
-                    .collect();
-                runtime.block_on(async {
-                    for task in tasks {
-                        if let Err(failure) = task.await {
-                            error!(%failure, "ingest worker ended");
-                        }
-                    }
-                });
-            })?;
-            Ok(vec![all])
-        }
-    }
-}
-
-fn thread(name: String, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name(name).spawn(body)
+            let name = format!("ingest-{index}");
+            std::thread::Builder::new()
+                .name(name)
+                .spawn(move || runtime.block_on(run(parts)))
+        })
+        .collect()
 }
 
 /// Accepts for one worker and takes its turns, until it is to finish and its connections have ended.

@@ -2,8 +2,8 @@
 //!
 //! A connection's own state lives in its task. Here is only its slot: the acknowledgement ring that the pipeline's
 //! answers go into, the queue that publishers put messages into, and the requests of others. A worker is locked for
-//! one turn of one task at a time, never across an await point, and by one thread only unless the shared runtime is
-//! chosen; so the lock costs a few nanoseconds per turn and nothing per message.
+//! one turn of one task at a time, never across an await point, and only by its own thread; so the lock is never
+//! waited for and costs a few nanoseconds per turn and nothing per message.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use forebay_broker::RuntimeFlavour;
-
 use crate::bed::{Bed, Plan, wait_for};
 use crate::client::{connect_v5, packet, publish, subscribe, text};
 
@@ -254,16 +252,7 @@ fn a_slow_subscriber_loses_messages_by_count_and_slows_nobody() {
 
 #[test]
 fn every_session_gets_a_message_whichever_worker_it_is_on() {
-    spread_over_workers(&Bed::start());
-}
-
-#[test]
-fn one_runtime_for_all_workers_does_the_same() {
-    let plan = Plan::default().with(|config| config.runtime = RuntimeFlavour::Shared);
-    spread_over_workers(&plan.start());
-}
-
-fn spread_over_workers(bed: &Bed) {
+    let bed = &Bed::start();
     let mut subscribers: Vec<_> = (0..40)
         .map(|index| {
             let mut client = bed.v5(&format!("s{index}"));

@@ -1,7 +1,7 @@
 //! The configuration in the forms that the libraries take.
 
 use forebay_broker::{
-    BrokerConfig, BrokerLimits, ListenerConfig, MqttSettings, OnQueueFull, RuntimeFlavour, Version,
+    BrokerConfig, BrokerLimits, ListenerConfig, MqttSettings, OnQueueFull, Version,
 };
 use forebay_core::topic::TopicLimits;
 use forebay_kinesis::{BatchSettings, CredentialSource, KinesisConfig, RateLimit};
@@ -63,7 +63,6 @@ pub(super) fn broker(config: &Config) -> BrokerConfig {
                 config::OnQueueFull::Disconnect => OnQueueFull::Disconnect,
             },
         },
-        runtime: RuntimeFlavour::default(),
     }
 }
 
