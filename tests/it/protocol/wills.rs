@@ -104,6 +104,33 @@ fn a_takeover_publishes_the_will_of_the_connection_that_it_ends() -> Result<()> 
     bed::stop(forebay)
 }
 
+/// Devices say "offline" by will and "online" by themselves. Whoever listens must be left with
+/// "online", on whatever threads of the broker the three of them are served.
+#[test]
+fn a_will_comes_before_what_its_successor_says() -> Result<()> {
+    let forebay = Builder::new()?.start()?;
+    let broker = forebay.mqtt();
+    let mut watchers = Vec::new();
+    for index in 0..4 {
+        let mut watcher = Client::simple(broker, Version::V5, &format!("watcher-{index}"))?;
+        watcher.subscribe(&[("state/#", 0)])?;
+        watchers.push(watcher);
+    }
+    for round in 0..200 {
+        let id = format!("device-{round}");
+        let topic = format!("state/{round}");
+        let _older = Client::connect(broker, &with_will(Version::V5, &id, &topic))?;
+        let mut newer = Client::simple(broker, Version::V5, &id)?;
+        newer.publish(Publish::new(&topic, "online", 1))?;
+        for watcher in &mut watchers {
+            let said = [watcher.receive(LIMIT)?, watcher.receive(LIMIT)?];
+            let in_order = said[0].payload == id.as_bytes() && said[1].payload == b"online";
+            ensure!(in_order, "round {round}: {said:?}");
+        }
+    }
+    bed::stop(forebay)
+}
+
 #[test]
 fn a_will_can_be_retained_and_its_delay_is_none() -> Result<()> {
     let forebay = Builder::new()?.start()?;
