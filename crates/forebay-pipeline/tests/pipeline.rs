@@ -117,7 +117,8 @@ impl Bed {
                         self.pipeline.sink.install_map(&stream, map, Vec::new());
                     }
                     SinkEvent::Lanes { stream, table } => {
-                        self.tables.retain(|(known, _)| known.name() != stream.name());
+                        self.tables
+                            .retain(|(known, _)| known.name() != stream.name());
                         self.tables.push((stream, table));
                     }
                     SinkEvent::Closed(id) => self.tables.retain(|(known, _)| known.id() != id),
