@@ -164,6 +164,7 @@ impl Aggregator {
         effects.note(Note::RequestFailed {
             code: &error.code,
             message: &error.message,
+            request_id: error.request_id.as_deref(),
             records,
         });
         self.last_error = Some(error.code.clone());

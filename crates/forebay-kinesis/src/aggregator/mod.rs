@@ -80,6 +80,8 @@ pub enum Note<'a> {
         code: &'a str,
         /// What was said.
         message: &'a str,
+        /// The id that the service gave the request.
+        request_id: Option<&'a str>,
         /// Records that it carried.
         records: usize,
     },

@@ -215,6 +215,8 @@ struct Sender<A> {
     /// Streams that wait for permits, longest first.
     starved: VecDeque<usize>,
     in_flight: Permits,
+    /// Records that all streams hold, as they were counted last.
+    held: usize,
     draining: bool,
 }
 
@@ -242,6 +244,7 @@ impl<A: KinesisApi> Sender<A> {
                 requests: 0,
                 bytes: 0,
             },
+            held: 0,
             draining: false,
         }
     }
@@ -338,6 +341,7 @@ impl<A: KinesisApi> Sender<A> {
     fn close(&mut self, index: usize) {
         if let Some(sink) = self.streams.get_mut(index).and_then(Option::take) {
             self.timers.remove(&(sink.timer, index));
+            self.held -= sink.held;
             sink.metrics.show_lanes(&[], Time::ZERO);
             sink.metrics.show_stream(0, 0, 0, 0);
             self.board.remove(index);

@@ -258,6 +258,7 @@ impl Effects for Hands<'_> {
             Note::RequestFailed {
                 code,
                 message,
+                request_id,
                 records,
             } => {
                 self.metrics.request_failed(code);
@@ -265,7 +266,8 @@ impl Effects for Hands<'_> {
                     tracing::warn!(
                         stream,
                         code,
-                        detail = message,
+                        message,
+                        request_id,
                         records,
                         suppressed,
                         "request failed"

@@ -147,8 +147,7 @@ impl<A: KinesisApi> Sender<A> {
         dirty.append(&mut self.dirty);
         self.dirty = dirty;
         if any {
-            self.port
-                .set_held(self.streams.iter().flatten().map(|sink| sink.held).sum());
+            self.port.set_held(self.held);
         }
     }
 
@@ -268,7 +267,9 @@ impl<A: KinesisApi> Sender<A> {
             return;
         }
         sink.published = now;
+        self.held -= sink.held;
         self.board.publish(index, sink.publish(now));
+        self.held += sink.held;
         // Ages grow by themselves.
         sink.publish_due = if sink.held > 0 {
             now + SLEEP_MAX
