@@ -194,6 +194,10 @@ impl<A: KinesisApi> Sender<A> {
         }
         self.install_new_map(sink);
         self.publish(index, sink, now);
+        if sink.aggregator.in_flight() == 0 {
+            // Counted over all lanes, so not on every turn; but a stream that has come to rest says so at once.
+            sink.held = sink.aggregator.held();
+        }
         self.set_timer(index, sink);
     }
 
