@@ -168,7 +168,6 @@ impl StreamSink {
         let bytes = self.aggregator.in_flight_bytes();
         self.metrics
             .show_stream(self.aggregator.epoch(), shards, in_flight, bytes);
-        self.held = self.aggregator.held();
         let last_error = self
             .aggregator
             .last_error()

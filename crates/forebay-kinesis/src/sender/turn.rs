@@ -196,7 +196,7 @@ impl<A: KinesisApi> Sender<A> {
         self.publish(index, sink, now);
         if sink.aggregator.in_flight() == 0 {
             // Counted over all lanes, so not on every turn; but a stream that has come to rest says so at once.
-            sink.held = sink.aggregator.held();
+            self.count_held(sink);
         }
         self.set_timer(index, sink);
     }
@@ -271,15 +271,20 @@ impl<A: KinesisApi> Sender<A> {
             return;
         }
         sink.published = now;
-        self.held -= sink.held;
+        self.count_held(sink);
         self.board.publish(index, sink.publish(now));
-        self.held += sink.held;
         // Ages grow by themselves.
         sink.publish_due = if sink.held > 0 {
             now + SLEEP_MAX
         } else {
             Time::NEVER
         };
+    }
+
+    /// Counts what the stream holds, from its queues.
+    fn count_held(&mut self, sink: &mut StreamSink) {
+        let held = sink.aggregator.held();
+        self.held = self.held + held - std::mem::replace(&mut sink.held, held);
     }
 
     fn set_timer(&mut self, index: usize, sink: &mut StreamSink) {
