@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use bytes::Bytes;
-use forebay_core::{AckMode, Message, SeededEntropy, Ticket, Time};
+use forebay_core::{AckMode, Message, Origin, SeededEntropy, Ticket, Time};
 use forebay_pipeline::{Admission, Drained, Intake, Publish};
 use slab::Slab;
 use tracing::warn;
@@ -296,6 +296,7 @@ impl Worker {
             payload,
             client_id: Some(client_id),
             timestamp_ms: wall_millis,
+            origin: &Origin::UNKNOWN,
         };
         // Without room it is counted as dropped by the pipeline: nobody waits for the answer of a will.
         self.intake

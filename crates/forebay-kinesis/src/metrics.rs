@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use forebay_core::{ShardMap, StreamName, Time};
-use forebay_metrics::{Counter, Gauge, HistogramShard, Registry, buckets};
+use forebay_metrics::{BatchedCounter, Counter, Gauge, HistogramShard, Registry, buckets};
 use forebay_pipeline::FailureReason;
 
 use crate::aggregator::{Closed, LaneFigures, Request};
@@ -14,7 +14,7 @@ use crate::config::BatchSettings;
 /// The shard label of shards beyond the limit.
 const OTHER: &str = "other";
 /// The billing unit of a provisioned stream (Amazon Kinesis Data Streams pricing).
-const PUT_UNIT_BYTES: usize = 25 * 1024;
+const PUT_UNIT_BYTES: u64 = 25 * 1024;
 
 /// Makes handles, and sees to it that there are not too many shard labels.
 #[derive(Debug)]
@@ -46,39 +46,13 @@ impl SinkMetrics {
     }
 }
 
-/// A counter and what was not handed to it yet.
-#[derive(Debug)]
-struct Sum {
-    pending: u64,
-    counter: Counter,
-}
-
-impl Sum {
-    fn new(counter: Counter) -> Self {
-        Self {
-            pending: 0,
-            counter,
-        }
-    }
-
-    fn add(&mut self, by: usize) {
-        self.pending += by as u64;
-    }
-
-    fn flush(&mut self) {
-        if self.pending > 0 {
-            self.counter.increment(std::mem::take(&mut self.pending));
-        }
-    }
-}
-
 /// The series of one shard label.
 #[derive(Debug)]
 struct ShardSeries {
-    user_records: Sum,
-    user_bytes: Sum,
-    records: Sum,
-    bytes: Sum,
+    user_records: BatchedCounter,
+    user_bytes: BatchedCounter,
+    records: BatchedCounter,
+    bytes: BatchedCounter,
     buffering: HistogramShard,
     errors: BTreeMap<&'static str, Counter>,
     label: String,
@@ -145,7 +119,7 @@ pub(crate) struct StreamMetrics {
     duplicates: Counter,
     inversions: Counter,
     wrong_shard: Counter,
-    put_units: Sum,
+    put_units: BatchedCounter,
     refreshes: [Counter; 3],
     gauges: StreamGauges,
     blocked: Option<&'static str>,
@@ -216,7 +190,7 @@ impl StreamMetrics {
                 "forebay_kinesis_wrong_shard_total",
                 "Records stored in another shard than the map said.",
             ),
-            put_units: Sum::new(make.plain_counter(
+            put_units: BatchedCounter::new(make.plain_counter(
                 "forebay_kinesis_put_payload_units_total",
                 "Units of 25 KB that a provisioned stream bills.",
             )),
@@ -271,13 +245,13 @@ impl StreamMetrics {
     pub(crate) fn stored(&mut self, lane: usize, stored: Stored) {
         self.end_to_end.record(nanos(stored.end_to_end));
         self.retries.record(u64::from(stored.retries));
-        self.put_units
-            .add(stored.bytes.div_ceil(PUT_UNIT_BYTES).max(1));
+        let bytes = stored.bytes as u64;
+        self.put_units.add(bytes.div_ceil(PUT_UNIT_BYTES).max(1));
         if let Some(series) = self.series_of(lane) {
             series.user_records.add(1);
-            series.user_bytes.add(stored.bytes);
+            series.user_bytes.add(bytes);
             series.records.add(1);
-            series.bytes.add(stored.bytes);
+            series.bytes.add(bytes);
             series.buffering.record(nanos(stored.buffered));
         }
     }
@@ -508,7 +482,7 @@ impl Maker<'_> {
 
     fn shard_series(&self, shard: &str) -> ShardSeries {
         let labels = [("stream", self.stream), ("shard", shard)];
-        let sum = |name, help| Sum::new(self.registry.counter(name, help, &labels));
+        let sum = |name, help| BatchedCounter::new(self.registry.counter(name, help, &labels));
         let buffering = self.registry.histogram(
             "forebay_kinesis_buffering_seconds",
             "Time from the admission of a record to the request that stored it.",

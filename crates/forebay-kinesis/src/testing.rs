@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use forebay_core::{
-    AckMode, HashKey, Message, OnFull, Ordering, PartitionKey, QoS, SeededEntropy, ShardMap, Time,
+    AckMode, HashKey, Message, OnFull, Ordering, Origin, PartitionKey, QoS, SeededEntropy,
+    ShardMap, Time,
 };
 use forebay_metrics::Registry;
 use forebay_pipeline::{Pipeline, PipelineConfig, Record, SinkEvent, StreamId};
@@ -46,6 +47,7 @@ pub(crate) fn stream_id() -> StreamId {
             payload: &Bytes::from_static(b"x"),
             client_id: None,
             timestamp_ms: 0,
+            origin: &Origin::UNKNOWN,
         };
         pipeline.intakes[0].publish_detached(
             &message,

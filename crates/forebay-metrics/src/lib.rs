@@ -23,4 +23,4 @@ mod process;
 mod registry;
 
 pub use histogram::{Buckets, Histogram, HistogramShard, buckets};
-pub use registry::{Counter, Gauge, Registry};
+pub use registry::{BatchedCounter, Counter, Gauge, Registry};

@@ -34,6 +34,41 @@ impl fmt::Debug for Counter {
     }
 }
 
+/// A counter of one owner that adds up in plain memory and is handed over in batches: an addition per event, an atomic
+/// operation per [`flush`](Self::flush).
+#[derive(Debug)]
+pub struct BatchedCounter {
+    pending: u64,
+    counter: Counter,
+}
+
+impl BatchedCounter {
+    /// Batches for this counter.
+    pub fn new(counter: Counter) -> Self {
+        Self {
+            pending: 0,
+            counter,
+        }
+    }
+
+    /// Adds `by`; nobody sees it before the next flush.
+    pub fn add(&mut self, by: u64) {
+        self.pending += by;
+    }
+
+    /// True when something was added since the last flush.
+    pub fn is_dirty(&self) -> bool {
+        self.pending > 0
+    }
+
+    /// Hands over what was added.
+    pub fn flush(&mut self) {
+        if self.pending > 0 {
+            self.counter.increment(std::mem::take(&mut self.pending));
+        }
+    }
+}
+
 /// A number that goes up and down. Cloning gives another handle to it.
 #[derive(Clone)]
 pub struct Gauge(metrics::Gauge);

@@ -1,6 +1,6 @@
 //! Counts of one worker, added up in plain memory and handed to the metrics once per turn.
 
-use forebay_metrics::{Counter, Registry};
+use forebay_metrics::{BatchedCounter, Registry};
 use forebay_rules::{ErrorKind, Evaluated, RuleOutcome, RuleSet};
 
 use crate::settlement::FailureReason;
@@ -8,41 +8,15 @@ use crate::settlement::FailureReason;
 /// The label of rules beyond the limit of label values.
 const OTHER: &str = "other";
 
-/// A counter and what was not handed to it yet.
-#[derive(Debug)]
-struct Sum {
-    pending: u64,
-    counter: Counter,
-}
-
-impl Sum {
-    fn new(counter: Counter) -> Self {
-        Self {
-            pending: 0,
-            counter,
-        }
-    }
-
-    fn add(&mut self, by: u64) {
-        self.pending += by;
-    }
-
-    fn flush(&mut self) {
-        if self.pending > 0 {
-            self.counter.increment(std::mem::take(&mut self.pending));
-        }
-    }
-}
-
 /// The counters of one rule.
 #[derive(Debug)]
 struct RuleSums {
-    matched: Sum,
-    selected: Sum,
-    filtered: Sum,
-    failed: Sum,
-    records: Sum,
-    errors: [Sum; ErrorKind::ALL.len()],
+    matched: BatchedCounter,
+    selected: BatchedCounter,
+    filtered: BatchedCounter,
+    failed: BatchedCounter,
+    records: BatchedCounter,
+    errors: [BatchedCounter; ErrorKind::ALL.len()],
     /// True while the rule is on the list of rules to flush.
     listed: bool,
 }
@@ -52,12 +26,12 @@ impl RuleSums {
         let executed = |result| {
             let labels = [("rule", rule), ("result", result)];
             let help = "Rules run, by what their WHERE and SELECT said.";
-            Sum::new(registry.counter("forebay_rule_executed_total", help, &labels))
+            BatchedCounter::new(registry.counter("forebay_rule_executed_total", help, &labels))
         };
         let errors = ErrorKind::ALL.map(|kind| {
             let labels = [("rule", rule), ("kind", kind.as_str())];
             let help = "Errors of rules on messages, by kind.";
-            Sum::new(registry.counter("forebay_rule_errors_total", help, &labels))
+            BatchedCounter::new(registry.counter("forebay_rule_errors_total", help, &labels))
         });
         let labels = [("rule", rule)];
         let help = "Messages on topics that a rule listens to.";
@@ -66,11 +40,11 @@ impl RuleSums {
         let records =
             registry.counter("forebay_kinesis_user_records_received_total", help, &labels);
         Self {
-            matched: Sum::new(matched),
+            matched: BatchedCounter::new(matched),
             selected: executed("selected"),
             filtered: executed("filtered"),
             failed: executed("error"),
-            records: Sum::new(records),
+            records: BatchedCounter::new(records),
             errors,
             listed: false,
         }
@@ -87,7 +61,7 @@ impl RuleSums {
             sum.flush();
         }
         self.records.flush();
-        self.errors.iter_mut().for_each(Sum::flush);
+        self.errors.iter_mut().for_each(BatchedCounter::flush);
     }
 }
 
@@ -96,12 +70,12 @@ impl RuleSums {
 pub(crate) struct Tally {
     rules: Vec<RuleSums>,
     listed: Vec<u32>,
-    cut: Sum,
-    unknown_rule: Sum,
-    dropped: Sum,
-    refused: Sum,
-    abandoned: Sum,
-    too_many_streams: Sum,
+    cut: BatchedCounter,
+    unknown_rule: BatchedCounter,
+    dropped: BatchedCounter,
+    refused: BatchedCounter,
+    abandoned: BatchedCounter,
+    too_many_streams: BatchedCounter,
 }
 
 impl Tally {
@@ -114,7 +88,7 @@ impl Tally {
             .map(|(index, rule)| RuleSums::new(registry, label(index, rule.name())))
             .collect();
         let counter = |name, help, labels: &[(&'static str, &str)]| {
-            Sum::new(registry.counter(name, help, labels))
+            BatchedCounter::new(registry.counter(name, help, labels))
         };
         let failed = |reason: FailureReason| {
             let help = "Records that will never be stored, by reason.";
@@ -208,7 +182,7 @@ impl Tally {
 
     /// True when something was counted since the last flush.
     pub(crate) fn is_dirty(&self) -> bool {
-        !self.listed.is_empty() || self.others().any(|sum| sum.pending > 0)
+        !self.listed.is_empty() || self.others().any(|sum| sum.is_dirty())
     }
 
     /// Hands everything to the metrics.
@@ -237,7 +211,7 @@ impl Tally {
         }
     }
 
-    fn others(&self) -> impl Iterator<Item = &Sum> {
+    fn others(&self) -> impl Iterator<Item = &BatchedCounter> {
         [
             &self.cut,
             &self.unknown_rule,

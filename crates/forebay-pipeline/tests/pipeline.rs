@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use forebay_core::{
-    AckMode, HashKey, Message, OnFull, Ordering, QoS, SeededEntropy, ShardMap, Ticket, Time,
+    AckMode, HashKey, Message, OnFull, Ordering, Origin, QoS, SeededEntropy, ShardMap, Ticket, Time,
 };
 use forebay_metrics::Registry;
 use forebay_pipeline::{
@@ -90,6 +90,7 @@ impl Bed {
             payload: &payload,
             client_id: Some("c"),
             timestamp_ms: 1_700_000_000_000,
+            origin: &Origin::UNKNOWN,
         };
         let publish = Publish {
             qos,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use forebay_core::topic::{TopicError, validate_name};
-use forebay_core::{AckMode, Message, QoS};
+use forebay_core::{AckMode, Message, Origin, QoS};
 use forebay_pipeline::{Admission, Publish};
 
 use super::{Connection, Moment, OWN_BLOCK_BYTES, READ_BUFFER_BYTES};
@@ -251,6 +251,7 @@ impl Connection {
             payload: &accepted.payload,
             client_id: self.session.as_ref().map(|session| &*session.client_id),
             timestamp_ms: at.wall_millis,
+            origin: &Origin::UNKNOWN,
         };
         let publish = Publish {
             qos: accepted.qos,

@@ -3,7 +3,7 @@
 mod labels;
 
 use forebay_core::{AckMode, QoS, Time};
-use forebay_metrics::{Counter, HistogramShard, Registry, buckets};
+use forebay_metrics::{BatchedCounter, Counter, HistogramShard, Registry, buckets};
 
 use crate::outcome::{Cause, Version};
 
@@ -37,21 +37,6 @@ fn protocol_index(version: Option<Version>) -> usize {
         Some(Version::V311) => 0,
         Some(Version::V5) => 1,
         None => 2,
-    }
-}
-
-/// A counter and what was not handed to it yet.
-#[derive(Debug)]
-struct Sum {
-    pending: u64,
-    counter: Counter,
-}
-
-impl Sum {
-    fn flush(&mut self) {
-        if self.pending > 0 {
-            self.counter.increment(std::mem::take(&mut self.pending));
-        }
     }
 }
 
@@ -152,7 +137,7 @@ const FAMILIES: [(&str, &str, Series); 12] = [
 /// The counters of one worker.
 #[derive(Debug)]
 pub(crate) struct Tally {
-    sums: Vec<Sum>,
+    sums: Vec<BatchedCounter>,
     /// Where each family begins in `sums`.
     starts: [usize; FAMILIES.len()],
     listeners: usize,
@@ -184,10 +169,7 @@ impl Tally {
         let starts = FAMILIES.map(|(name, help, series)| {
             let start = sums.len();
             series.for_each(listeners, |labels| {
-                sums.push(Sum {
-                    pending: 0,
-                    counter: registry.counter(name, help, labels),
-                });
+                sums.push(BatchedCounter::new(registry.counter(name, help, labels)));
             });
             start
         });
@@ -224,7 +206,7 @@ impl Tally {
     }
 
     fn add(&mut self, family: Family, series: usize, by: u64) {
-        self.sums[self.starts[family as usize] + series].pending += by;
+        self.sums[self.starts[family as usize] + series].add(by);
         self.dirty = true;
     }
 
@@ -318,7 +300,7 @@ impl Tally {
     /// Hands the sums over.
     pub(crate) fn flush(&mut self) {
         if std::mem::take(&mut self.dirty) {
-            self.sums.iter_mut().for_each(Sum::flush);
+            self.sums.iter_mut().for_each(BatchedCounter::flush);
         }
     }
 }

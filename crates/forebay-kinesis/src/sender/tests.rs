@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use forebay_core::{
-    AckMode, Clock, HashKey, Message, QoS, Shard, ShardMap, StreamName, SystemClock,
+    AckMode, Clock, HashKey, Message, Origin, QoS, Shard, ShardMap, StreamName, SystemClock,
 };
 use forebay_metrics::Registry;
 use forebay_pipeline::{Intake, PipelineControl, SequencerThread};
@@ -183,6 +183,7 @@ impl Stand {
                 payload: &payload,
                 client_id: None,
                 timestamp_ms: 0,
+                origin: &Origin::UNKNOWN,
             };
             self.intake.publish_detached(
                 &message,
