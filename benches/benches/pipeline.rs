@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use forebay_core::{
-    AckMode, Message, OnFull, Ordering, QoS, SeededEntropy, ShardMap, Ticket, Time,
+    AckMode, Message, OnFull, Ordering, Origin, QoS, SeededEntropy, ShardMap, Ticket, Time,
 };
 use forebay_metrics::Registry;
 use forebay_pipeline::{Drained, LaneTable, Pipeline, PipelineConfig, Publish, SinkEvent, Stream};
@@ -79,6 +79,7 @@ impl Bed {
                 payload: &self.payload,
                 client_id: Some("device"),
                 timestamp_ms: 1,
+                origin: &Origin::UNKNOWN,
             };
             let ticket = Ticket {
                 worker: 0,

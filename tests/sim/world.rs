@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use forebay_core::{
-    AckMode, Entropy, HashKey, Message, OnFull, Ordering, QoS, SeededEntropy, ShardMap, Ticket,
-    Time,
+    AckMode, Entropy, HashKey, Message, OnFull, Ordering, Origin, QoS, SeededEntropy, ShardMap,
+    Ticket, Time,
 };
 use forebay_kinesis::aggregator::{
     Aggregator, Batches, Effects, Entry, Note, Permits, Request, RequestId,
@@ -380,6 +380,7 @@ impl World {
             payload: &payload,
             client_id: None,
             timestamp_ms: 0,
+            origin: &Origin::UNKNOWN,
         };
         let publish = Publish {
             qos,

@@ -30,7 +30,7 @@ pub use ack::{AckMode, QoS};
 pub use clock::{Clock, ManualClock, SystemClock, Time};
 pub use entropy::{Entropy, SeededEntropy};
 pub use hash_key::{HashKey, HashKeyError};
-pub use message::Message;
+pub use message::{Message, Origin, Properties};
 pub use ordering::{OnFull, Ordering};
 pub use partition_key::{PartitionKey, PartitionKeyError};
 pub use shard_map::{Shard, ShardMap, ShardMapError};

@@ -2,7 +2,7 @@
 //!
 //! ```
 //! use bytes::Bytes;
-//! use forebay_core::{Message, SeededEntropy};
+//! use forebay_core::{Message, Origin, SeededEntropy};
 //! use forebay_rules::{Evaluated, RuleDocument, RuleLimits, RuleSet, RuleSettings, Scratch};
 //!
 //! let document = RuleDocument::from_json(
@@ -13,7 +13,7 @@
 //! let rules = RuleSet::build(vec![(document, RuleSettings::default())], RuleLimits::default())
 //!     .expect("the rule is valid");
 //! let payload = Bytes::from_static(b"{\"t\": 21.5}");
-//! let message = Message { topic: "dt/7", payload: &payload, client_id: Some("d7"), timestamp_ms: 0 };
+//! let message = Message { topic: "dt/7", payload: &payload, client_id: Some("d7"), timestamp_ms: 0, origin: &Origin::UNKNOWN };
 //! let (mut scratch, mut out) = (Scratch::default(), Evaluated::default());
 //! rules.evaluate(&message, &mut scratch, &mut SeededEntropy::new(1), &mut out);
 //! assert_eq!(out.records[0].data, payload);

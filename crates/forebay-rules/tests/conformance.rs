@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use bytes::Bytes;
-use forebay_core::{Message, SeededEntropy};
+use forebay_core::{Message, Origin, SeededEntropy};
 use forebay_rules::{
     Evaluated, RuleDocument, RuleError, RuleLimits, RuleOutcome, RuleSet, RuleSettings, Scratch,
 };
@@ -100,6 +100,7 @@ impl Case {
                 Some(Json::Number(text)) => text.parse().expect("a whole number"),
                 _ => 1_700_000_000_123,
             },
+            origin: &Origin::UNKNOWN,
         };
         rules.evaluate(
             &message,

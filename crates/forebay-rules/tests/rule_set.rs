@@ -1,7 +1,7 @@
 //! Rule sets: what is refused when one is made, and what messages become.
 
 use bytes::Bytes;
-use forebay_core::{AckMode, HashKey, Message, OnFull, SeededEntropy};
+use forebay_core::{AckMode, HashKey, Message, OnFull, Origin, SeededEntropy};
 use forebay_rules::{
     ErrorKind, Evaluated, RuleDocument, RuleError, RuleLimits, RuleOutcome, RuleSet, RuleSettings,
     RuleWarning, Scratch,
@@ -36,6 +36,7 @@ fn evaluate(rules: &RuleSet, topic: &str, payload: &[u8]) -> Evaluated {
         payload: &payload,
         client_id: Some("c"),
         timestamp_ms: 1_700_000_000_123,
+        origin: &Origin::UNKNOWN,
     };
     let mut out = Evaluated::default();
     rules.evaluate(
@@ -113,6 +114,7 @@ fn verbatim_data_is_the_message_s_own_memory() {
         payload: &payload,
         client_id: None,
         timestamp_ms: 0,
+        origin: &Origin::UNKNOWN,
     };
     let mut out = Evaluated::default();
     rules.evaluate(
@@ -349,6 +351,7 @@ fn buffers_are_cleared_between_messages() {
             payload: &payload,
             client_id: None,
             timestamp_ms: 0,
+            origin: &Origin::UNKNOWN,
         };
         rules.evaluate(&message, &mut scratch, &mut entropy, &mut out);
         let data: Vec<_> = out
