@@ -86,16 +86,16 @@ fn twenty_seconds_without_the_service_cost_no_message_and_no_memory_beyond_the_b
 -> Result<()> {
     const DOWN: Duration = Duration::from_secs(20);
     const SHARDS: u32 = 2;
-    const LANES: u64 = SHARDS as u64 + 1;
     const DEVICES: usize = 16;
     const FLOODS: usize = 4;
+    const LANES: u64 = SHARDS as u64 + FLOODS as u64;
     // The budgets and what the program needs besides them.
     const BUDGETS: u64 = (4 + 4 + 1) * MIB;
     const BASE: u64 = 48 * MIB;
     const PER_CONNECTION: u64 = 16 * 1024;
 
     let mut stand = Plan::new(STREAM, SHARDS)?
-        .stream("flood", Some(1))?
+        .stream("flood", Some(FLOODS as u32))?
         .configure(|builder| {
             builder.kinesis_rule("flood", "SELECT * FROM 'flood/#'", "flood", "${topic()}")
         })?
@@ -171,6 +171,28 @@ fn twenty_seconds_without_the_service_cost_no_message_and_no_memory_beyond_the_b
     let judgement = stand.judge(STREAM, &deliveries)?;
     judgement.findings.expect_exact()?;
     ensure!(judgement.inversions() == 0.0);
+    stand.stop()
+}
+
+#[test]
+fn a_dead_endpoint_is_asked_at_most_twelve_times_in_five_seconds() -> Result<()> {
+    const WATCHED: Duration = Duration::from_secs(5);
+    let stand = Plan::new(STREAM, 1)?.start()?;
+    let device = devices(STREAM, 1)?.remove(0);
+    let devices = vec![device.start(stand.forebay.mqtt())?];
+    wait::until_true("a good start", LIMIT, || Ok(answered(&devices) > 100))?;
+    let since = Instant::now();
+    stand.inject([down(DownMode::Close)])?;
+    let asked = wait::until("five seconds", LIMIT, || {
+        let asked = stand.injected("SinkDown");
+        Ok((since.elapsed() >= WATCHED).then_some(asked))
+    })?;
+    println!("{asked} requests or connections to the dead endpoint in 5 s for 1 lane");
+    ensure!((2..=12).contains(&asked), "{asked} in five seconds");
+    stand.server.faults().clear();
+    let deliveries = finish_all(devices)?;
+    let judgement = stand.judge(STREAM, &deliveries)?;
+    judgement.findings.expect_exact()?;
     stand.stop()
 }
 

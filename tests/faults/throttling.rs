@@ -252,7 +252,8 @@ fn connections_of_other_shards_are_answered_while_one_is_refused_measured() -> R
          was refused, p99 {p99:?}; rate {ratio:.3} of before; {stuck} answers of the refused shard"
     );
     ensure!(ratio >= 0.95, "{ratio:.3} of the rate before");
-    ensure!(p99 <= Duration::from_millis(250), "p99 {p99:?}");
+    // Whoever waited for the refused shard would have waited for seconds.
+    ensure!(p99 <= Duration::from_millis(500), "p99 {p99:?}");
     ensure!(stuck <= 100, "{stuck} answers");
 
     let mut deliveries = finish_all(refused)?;
