@@ -4,9 +4,7 @@ use std::io::Read;
 use std::path::Path;
 
 use bytes::Bytes;
-use forebay_core::{
-    Clock, Entropy, HashKey, Message, Origin, SeededEntropy, ShardMap, SystemClock,
-};
+use forebay_core::{Clock, Entropy, HashKey, Message, SeededEntropy, ShardMap, SystemClock};
 use forebay_rules::{
     Action, Evaluated, OutputRecord, RuleDocument, RuleError, RuleLimits, RuleOutcome, RuleSet,
     RuleSettings, Scratch,
@@ -41,7 +39,7 @@ pub(super) fn run(arguments: &RuleTestArguments) -> Outcome {
         timestamp_ms: arguments
             .now
             .unwrap_or_else(|| SystemClock::new().wall_millis()),
-        origin: &Origin::UNKNOWN,
+        origin: &forebay_core::Origin::UNKNOWN,
     };
     let mut entropy = SeededEntropy::from_os();
     let result = Evaluation::of(&rules, &message, &mut entropy);
