@@ -85,6 +85,15 @@ pub(super) fn read(inputs: &Inputs, report: &mut Report) -> Layers {
 }
 
 impl Layers {
+    /// The directory of the main file, where what belongs to it is found: `conf.d` and, unless another one is named,
+    /// the directory of rules. The working directory when there is no file.
+    pub(super) fn directory(&self) -> &Path {
+        let main_file = self.files.first();
+        main_file
+            .and_then(|file| file.parent())
+            .unwrap_or(Path::new(""))
+    }
+
     fn add_file(&mut self, path: &Path, report: &mut Report) {
         match read_source(path) {
             Ok(source) => {

@@ -100,6 +100,7 @@ fn build(
     machine: &Machine,
     report: &mut Report,
 ) -> Option<Config> {
+    let beside = layers.directory().to_owned();
     let mut root = Section::new("", layers.table, report);
     let mut table = |key| root.table(key);
     let (server, log, metrics, shutdown) = (
@@ -135,7 +136,7 @@ fn build(
             .map(|read| (read.listener.ack, read.ack_origin.as_ref()))
             .collect(),
     };
-    let read_rules = rules::read(rules, rule_settings, rule, &limits, report);
+    let read_rules = rules::read(rules, rule_settings, rule, &beside, &limits, report);
     let rules = read_rules.rules.clone();
     let rule_set = read_rules.compile(&inherited, rule_limits(&limits, &rules), report);
     let config = Config {

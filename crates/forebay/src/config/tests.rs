@@ -236,10 +236,15 @@ fn documents_of_the_directory_are_rules() {
     let document = r#"{"sql": "SELECT * FROM 'some/topic'", "ruleDisabled": false,
         "actions": [{"kinesis": {"streamName": "my_kinesis_stream", "partitionKey": "${topic()}",
         "roleArn": "arn:aws:iam::123456789012:role/aws_iot_kinesis"}}]}"#;
-    let case = Case::new("").with_file("rules.d/to_kinesis.json", document);
-    // The directory is found beside the working directory only, so it is named here.
-    let case = case.with_file("forebay.toml", "[rules]\ndir = \"rules.d\"\n");
-    assert_eq!(case.config().rule_set.rules()[0].name(), "to_kinesis");
+    let case = Case::new("")
+        .with_file("rules.d/to_kinesis.json", document)
+        .with_file("other/to_kinesis.json", document);
+    // Beside the configuration file, wherever the process was started.
+    let config = case.config();
+    assert_eq!(config.rule_set.rules()[0].name(), "to_kinesis");
+    assert_eq!(config.rules.dir, case.path("rules.d"));
+    let case = case.with_file("forebay.toml", "[rules]\ndir = \"other\"\n");
+    assert_eq!(case.config().rules.dir, case.path("other"));
 }
 
 #[test]

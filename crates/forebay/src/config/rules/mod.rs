@@ -5,7 +5,7 @@ mod inline;
 mod show;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use forebay_core::{AckMode, OnFull, Ordering};
 use forebay_rules::{RuleDocument, RuleLimits, RuleSet, RuleSettings, SelectStar};
@@ -26,7 +26,8 @@ use show::{document_error, error_of, named_place, warning_of};
 /// `[rules]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
-    /// `dir`: documents in AWS's form, one per file, the file named after the rule. Default `rules.d`.
+    /// `dir`: documents in AWS's form, one per file, the file named after the rule. Default `rules.d` beside the
+    /// configuration file.
     pub dir: PathBuf,
     /// `max_per_message`: rules that run for one message, 1 to 1 000. Default 100.
     pub max_per_message: u32,
@@ -76,11 +77,13 @@ struct ReadSettings {
     settings: RuleSettings,
 }
 
-/// Reads documents of the directory and of the configuration, and the settings.
+/// Reads documents of the directory and of the configuration, and the settings. `beside` is the directory of the
+/// configuration file.
 pub(super) fn read(
     rules: RawTable,
     settings: RawTable,
     command_line: Option<&CommandLineRule>,
+    beside: &Path,
     limits: &Limits,
     report: &mut Report,
 ) -> ReadRules {
@@ -105,7 +108,7 @@ pub(super) fn read(
         let title = format!("`rules.dir` does not exist: {}", written.value.display());
         report.push(Diagnostic::warning(Code::Unreadable, title).at(&written.origin));
     }
-    let dir = dir.map_or_else(|| PathBuf::from("rules.d"), |written| written.value);
+    let dir = dir.map_or_else(|| beside.join("rules.d"), |written| written.value);
     for path in list_files(&dir, "json", report) {
         file::read(&path, limits, &mut documents, report);
     }
