@@ -5,6 +5,7 @@
 //! way is finished, and every step is cut by the deadline.
 
 mod drain;
+mod facts;
 mod fatal;
 mod lines;
 mod run;
@@ -103,6 +104,7 @@ impl Server {
         let system_clock = Arc::new(SystemClock::new());
         let clock: Arc<dyn Clock> = Arc::clone(&system_clock) as Arc<dyn Clock>;
         let registry = Registry::new();
+        facts::register(&config, &registry);
         let phase = Arc::new(Phase::default());
         let mut entropy = SeededEntropy::new(SeededEntropy::from_os().next_u64());
         let pipeline = Pipeline::new(
