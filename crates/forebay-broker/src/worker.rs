@@ -321,6 +321,16 @@ impl Worker {
         self.turn_requested = false;
         self.spread_answers();
         self.spread_mail(now);
+        self.hand_over();
+        self.tally.flush();
+        self.shared.loads[usize::from(self.id)]
+            .ticked
+            .store(now.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// Hands over what was staged: records to the sequencer, messages to the workers of their subscribers. Whatever is
+    /// published from then on, by whichever worker, comes behind it.
+    pub(crate) fn hand_over(&mut self) {
         self.intake.flush();
         for worker in 0..self.outgoing.len() {
             if !self.outgoing[worker].is_empty() {
@@ -330,10 +340,6 @@ impl Worker {
                 }
             }
         }
-        self.tally.flush();
-        self.shared.loads[usize::from(self.id)]
-            .ticked
-            .store(now.as_nanos(), Ordering::Relaxed);
     }
 
     /// Marks what the pipeline finished and wakes the connections concerned, each once.
@@ -380,7 +386,8 @@ impl Worker {
         }
     }
 
-    fn spread_mail(&mut self, now: Time) {
+    /// Takes what others left in the mailbox: requests to their connections, messages to their queues.
+    pub(crate) fn spread_mail(&mut self, now: Time) {
         let mut mail = std::mem::take(&mut self.mail);
         self.mailbox.take(&mut mail);
         for request in mail.requests.drain(..) {

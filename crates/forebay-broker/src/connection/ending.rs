@@ -62,6 +62,9 @@ impl Connection {
         if let Some(will) = session.will.filter(|_| cause.publishes_will()) {
             self.publish_will(worker, &will, &session.client_id, at);
         }
+        // The next connection with this id may be another worker's. What it publishes must not overtake the last
+        // publish and the will of this one, on their way to the streams or to subscribers.
+        worker.hand_over();
         self.release_client_id(&session.client_id);
     }
 

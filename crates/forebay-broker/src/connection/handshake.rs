@@ -120,6 +120,8 @@ impl Connection {
         let Some(mut request) = self.connect.take() else {
             return;
         };
+        // What the connection before it with this id left for sessions of this worker comes before what it says.
+        worker.spread_mail(at.now);
         let mut properties = ConnAckProperties {
             receive_max: Some(self.listener.config.limits.receive_maximum)
                 .filter(|maximum| *maximum < u16::MAX),
