@@ -37,14 +37,20 @@ fn start(stand: &Stand, stream: &str, count: usize) -> Result<Vec<Running>> {
         .collect()
 }
 
-fn judge_exact(stand: &Stand, stream: &str, devices: Vec<Running>) -> Result<()> {
-    let deliveries = finish_all(devices)?;
-    deliveries
-        .iter()
-        .try_for_each(load::Delivery::expect_success)?;
-    let judgement = stand.judge(stream, &deliveries)?;
-    judgement.findings.expect_exact()?;
-    ensure!(judgement.possible_duplicates() == 0.0);
+/// Ends the load of all streams, and then judges each.
+fn judge_exact(stand: &Stand, streams: Vec<(&str, Vec<Running>)>) -> Result<()> {
+    let finished = streams
+        .into_iter()
+        .map(|(stream, devices)| Ok((stream, finish_all(devices)?)))
+        .collect::<Result<Vec<_>>>()?;
+    for (stream, deliveries) in finished {
+        deliveries
+            .iter()
+            .try_for_each(load::Delivery::expect_success)?;
+        let judgement = stand.judge(stream, &deliveries)?;
+        judgement.findings.expect_exact()?;
+        ensure!(judgement.possible_duplicates() == 0.0);
+    }
     Ok(())
 }
 
@@ -57,7 +63,7 @@ fn refused_credentials_are_waited_for_and_hold_up_nobody_else() -> Result<()> {
         .stream("fine", Some(2))?
         .start()?;
     let refused = ["unrecognized", "expired"];
-    let mut devices = refused
+    let devices = refused
         .iter()
         .map(|stream| start(&stand, stream, 2))
         .collect::<Result<Vec<_>>>()?;
@@ -108,8 +114,10 @@ fn refused_credentials_are_waited_for_and_hold_up_nobody_else() -> Result<()> {
     stand.until_metrics("both streams to work again", |metrics| {
         metrics.sum(BLOCKED, &[]) == 0.0
     })?;
-    for (stream, devices) in refused.iter().zip(devices.drain(..)) {
-        judge_exact(&stand, stream, devices)?;
+    let mut streams: Vec<_> = refused.into_iter().zip(devices).collect();
+    streams.push(("fine", fine));
+    judge_exact(&stand, streams)?;
+    for stream in refused {
         let entries = lines_about(
             &stand,
             "stream blocked: records are held, one probes",
@@ -121,7 +129,6 @@ fn refused_credentials_are_waited_for_and_hold_up_nobody_else() -> Result<()> {
             "{stream}: {entries} lines on entry, {exits} on exit"
         );
     }
-    judge_exact(&stand, "fine", fine)?;
     stand.stop()
 }
 
@@ -153,8 +160,7 @@ fn a_stream_that_appears_after_ten_seconds_gets_what_was_held_for_it() -> Result
     stand.until_metrics("the new stream to work", |metrics| {
         metrics.sum(BLOCKED, &[]) == 0.0
     })?;
-    judge_exact(&stand, "late", late)?;
-    judge_exact(&stand, "there", there)?;
+    judge_exact(&stand, vec![("late", late), ("there", there)])?;
     let entries = lines_about(&stand, "stream blocked: its shards are not known", "late");
     let exits = lines_about(
         &stand,
