@@ -26,7 +26,7 @@ fn publish_until(
         .into_iter()
         .enumerate()
         .map(|(place, device)| {
-            let device = device.version(Version::ALL[place % 2]);
+            let device = device.window(150).version(Version::ALL[place % 2]);
             device.start(stand.forebay.mqtt())
         })
         .collect::<Result<Vec<_>>>()?;
@@ -95,7 +95,14 @@ fn answers_lost(ordering: &str, observed: bool) -> Result<(Stand, Judgement)> {
     let plan = Plan::new(STREAM, 4)?.set("kinesis.ordering", &format!("{ordering:?}"))?;
     let plan = if observed { plan.observed() } else { plan };
     let stand = plan.start()?;
-    stand.inject(losses())?;
+    // Answers take a while, so that there is always something newer that could overtake.
+    let late = FaultEffect::Delay {
+        millis: 10,
+        jitter_millis: 10,
+    };
+    let mut rules = losses();
+    rules.push(FaultRule::new(late).operation(PUT));
+    stand.inject(rules)?;
     let judgement = publish_until(&stand, "all lost answers", || Ok(all_lost(&stand)))?;
     expect_ordered_with_counted_duplicates(&judgement)?;
     ensure!(
