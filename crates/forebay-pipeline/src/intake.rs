@@ -205,7 +205,7 @@ impl Intake {
             .fetch_add(staged.len() as u64, Ordering::SeqCst);
         port.staged_records
             .fetch_add(staged.len(), Ordering::SeqCst);
-        port.staged.push(staged);
+        self.shared.staged.push((self.worker, staged));
         self.shared.sequencer_wake.wake();
     }
 

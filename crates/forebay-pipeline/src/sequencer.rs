@@ -13,7 +13,7 @@ use crate::shared::{Control, SequencerWake, Shared, Wake};
 use crate::sink::SinkEvent;
 use crate::{LaneTable, Record, Stream};
 
-/// Staged vectors taken from one worker in one step: keeps one busy worker from making a step endless.
+/// Staged vectors taken in one step, per worker: keeps busy workers from making a step endless.
 const VECTORS_PER_STEP: usize = 64;
 
 /// Where the records of one stream go.
@@ -178,13 +178,11 @@ impl Sequencer {
     }
 
     fn take_staged(&mut self) {
-        for (index, worker) in self.shared.workers.iter().enumerate() {
-            for _ in 0..VECTORS_PER_STEP {
-                let Some(records) = worker.staged.pop() else {
-                    break;
-                };
-                self.taken.push((index, records));
-            }
+        for _ in 0..VECTORS_PER_STEP * self.shared.workers.len() {
+            let Some(staged) = self.shared.staged.pop() else {
+                break;
+            };
+            self.taken.push(staged);
         }
     }
 

@@ -63,8 +63,7 @@ const SPARE_VECTORS: usize = 8;
 /// Both directions between one ingest worker and the rest.
 #[derive(Debug)]
 pub(crate) struct WorkerPort {
-    /// Bounded by the ingest budget, of which every staged record holds its part.
-    pub(crate) staged: Mailbox<Vec<Record>>,
+    /// Records of this worker that the sequencer has not taken.
     pub(crate) staged_records: AtomicUsize,
     pub(crate) spare: ArrayQueue<Vec<Record>>,
     /// Bounded by the acknowledgement rings, in which every entry has an open slot.
@@ -79,7 +78,6 @@ pub(crate) struct WorkerPort {
 impl WorkerPort {
     fn new() -> Self {
         Self {
-            staged: Mailbox::new(),
             staged_records: AtomicUsize::new(0),
             spare: ArrayQueue::new(SPARE_VECTORS),
             finished: Mailbox::new(),
@@ -126,6 +124,10 @@ pub(crate) struct Shared {
     pub(crate) ingest_waiters: AtomicU32,
     pub(crate) streams: Streams,
     pub(crate) workers: Box<[CachePadded<WorkerPort>]>,
+    /// What the workers handed over, with the index of each. One queue for all of them: what one worker hands over
+    /// after another has done so is sequenced after it, which keeps the order of a device that reconnects. Bounded by
+    /// the ingest budget, of which every staged record holds its part.
+    pub(crate) staged: Mailbox<(usize, Vec<Record>)>,
     /// At most two entries per stream in use and map change.
     pub(crate) control: Mailbox<Control>,
     /// At most one entry of each kind per stream in use.
@@ -146,6 +148,7 @@ impl Shared {
             workers: (0..config.workers)
                 .map(|_| CachePadded::new(WorkerPort::new()))
                 .collect(),
+            staged: Mailbox::new(),
             control: Mailbox::new(),
             events: Mailbox::new(),
             sequencer_wake: WakeSlot::default(),
