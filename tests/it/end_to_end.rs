@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -210,6 +211,72 @@ fn plain_select_star_keyed_by_topic_keeps_every_byte_and_the_order_of_each_topic
         ensure!(forebay.stop(LIMIT)?.code() == Some(0));
     }
     Ok(())
+}
+
+/// A device that comes back on another connection, and there perhaps to another thread of the broker,
+/// finds its messages in the order in which it published them, while others publish too.
+#[test]
+fn the_order_of_a_key_outlives_its_connection() -> Result<()> {
+    const CONNECTIONS: u64 = 400;
+    const PER_CONNECTION: u64 = 5;
+    let data = TempDir::new()?;
+    let arguments = ["--limits", "off", "--stream", "moved:2"];
+    let server = StreamServer::embedded(data.path(), &arguments)?;
+    let forebay = Builder::new()?
+        .endpoint(&server.endpoint())
+        .set("kinesis.rate_limit", "\"off\"")
+        // Where an answer waits for the stream, the next connection comes after it anyway.
+        .set("server.ack", "\"accept\"")
+        .set("limits.connects_burst_per_client", "1000")
+        .kinesis_rule("moved", "SELECT * FROM 'moved/#'", "moved", "${topic()}")?
+        .start()?;
+    let broker = forebay.mqtt();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| -> Result<()> {
+        let others: Vec<_> = (0..2)
+            .map(|index| {
+                let done = &done;
+                scope.spawn(move || -> Result<()> {
+                    let mut client =
+                        Client::simple(broker, Version::V5, &format!("other-{index}"))?;
+                    while !done.load(Ordering::SeqCst) {
+                        let messages = (0..200).map(|_| Publish::new("moved/other", "{}", 1));
+                        client.publish_all(messages, 100)?;
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        let device = || -> Result<()> {
+            for connection in 0..CONNECTIONS {
+                let mut client = Client::simple(broker, Version::V5, "device")?;
+                let first = connection * PER_CONNECTION;
+                let numbers = first..first + PER_CONNECTION;
+                client.publish_all(
+                    numbers.map(|n| Publish::new("moved/device", n.to_string(), 1)),
+                    5,
+                )?;
+            }
+            Ok(())
+        };
+        let outcome = device();
+        done.store(true, Ordering::SeqCst);
+        for other in others {
+            other.join().expect("no panic")?;
+        }
+        outcome
+    })?;
+    wait::until_true("all to be stored", LIMIT, || {
+        Ok(forebay.metrics()?.value("forebay_records_pending", &[])? == 0.0)
+    })?;
+    let mut records = kinesis::read_stream(&server.endpoint(), "moved")?;
+    records.retain(|record| record.partition_key == "moved/device");
+    let published = [("moved/device".to_owned(), CONNECTIONS * PER_CONNECTION)].into();
+    compare(&published, &records, |record| {
+        let number = String::from_utf8(record.data.clone())?.parse()?;
+        Ok((record.partition_key.clone(), number))
+    })?
+    .expect_exact()
 }
 
 #[test]
