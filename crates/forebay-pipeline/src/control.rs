@@ -100,18 +100,18 @@ impl PipelineControl {
         }
     }
 
-    /// Records in the pipeline, counted from its queues.
+    /// Records in the pipeline, counted from its queues. Against the stream: a record that moves on meanwhile may be
+    /// missed, but is never counted twice.
     pub fn pending(&self) -> u64 {
-        let staged: usize = self
-            .shared
-            .workers
-            .iter()
-            .map(|w| w.staged_records.load(Ordering::SeqCst))
-            .sum();
-        let lanes: usize = self.streams().iter().map(|stream| stream.queued()).sum();
         let counts = &self.shared.counts;
-        let held = counts.sequencer.load(Ordering::SeqCst) + counts.sink.load(Ordering::SeqCst);
-        (staged + lanes + held) as u64
+        let sink = counts.sink.load(Ordering::SeqCst);
+        let lanes: usize = self.streams().iter().map(|stream| stream.queued()).sum();
+        let sequencer = counts.sequencer.load(Ordering::SeqCst);
+        let workers = self.shared.workers.iter();
+        let staged: usize = workers
+            .map(|worker| worker.staged_records.load(Ordering::SeqCst))
+            .sum();
+        (sink + lanes + sequencer + staged) as u64
     }
 
     /// True when no record is admitted and not settled, and none waits for room: by the budget, which knows of a

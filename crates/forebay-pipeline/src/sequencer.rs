@@ -152,6 +152,8 @@ impl Sequencer {
     /// Takes what is staged, numbers it, deals it, and tells the sink which streams have something new. True when it
     /// did anything: step again before sleeping.
     pub fn step(&mut self, now: Time) -> bool {
+        // While records move on from here they are counted nowhere rather than twice.
+        self.shared.counts.sequencer.store(0, Ordering::SeqCst);
         self.take_staged();
         // Control comes after the staged records are taken: a stream is announced before its first record is staged,
         // so every record taken above finds its stream here.

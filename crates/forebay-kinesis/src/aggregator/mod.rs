@@ -452,7 +452,13 @@ impl Aggregator {
 
     /// Records that are queued here, without those in flight. Counted from the queues.
     pub fn queued(&self) -> usize {
-        self.lanes.iter().map(LaneState::queued).sum()
+        let listed = self.listed.iter().map(|lane| self.lanes[*lane].queued());
+        let queued = listed.sum();
+        debug_assert_eq!(
+            queued,
+            self.lanes.iter().map(LaneState::queued).sum::<usize>()
+        );
+        queued
     }
 
     /// Records that are held here: queued and in flight. Counted from the queues.

@@ -81,6 +81,10 @@ impl<A: KinesisApi> Sender<A> {
         if refresh {
             self.api.refresh_credentials();
         }
+        // What is settled is no longer counted here before it is counted there: a scrape never finds a record twice.
+        let held = sink.aggregator.held();
+        self.held = self.held + held - std::mem::replace(&mut sink.held, held);
+        self.port.set_held(self.held);
         // One answer, one settlement: whoever waits for these records need not wait for other streams.
         self.settlement.flush();
     }
@@ -193,11 +197,8 @@ impl<A: KinesisApi> Sender<A> {
             self.look(index, sink);
         }
         self.install_new_map(sink);
+        self.count_held(sink);
         self.publish(index, sink, now);
-        if sink.aggregator.in_flight() == 0 {
-            // Counted over all lanes, so not on every turn; but a stream that has come to rest says so at once.
-            self.count_held(sink);
-        }
         self.set_timer(index, sink);
     }
 
@@ -260,6 +261,8 @@ impl<A: KinesisApi> Sender<A> {
         };
         sink.forget |= recreated;
         sink.installing = true;
+        self.count_held(sink);
+        self.port.set_held(self.held);
         self.port.install_map(&sink.stream, map, returned);
     }
 
@@ -271,7 +274,6 @@ impl<A: KinesisApi> Sender<A> {
             return;
         }
         sink.published = now;
-        self.count_held(sink);
         self.board.publish(index, sink.publish(now));
         // Ages grow by themselves.
         sink.publish_due = if sink.held > 0 {
