@@ -36,7 +36,7 @@ pub enum ErrorKind {
     Json,
     /// As [`Json`](Self::Json), because the brackets are nested too deeply.
     Depth,
-    /// `SELECT VALUE` gave Undefined: no action ran.
+    /// `SELECT VALUE` gave Undefined, or the variables are too long: no action ran.
     Eval,
     /// A template gave no usable stream name, partition key or hash key: that action failed.
     Template,

@@ -4,7 +4,7 @@ use std::fmt;
 
 use forebay_core::topic::validate_filter;
 use forebay_core::{AckMode, HashKey, PartitionKey, StreamName};
-use forebay_sql::{Diagnostic, SqlVersion, Statement, Template};
+use forebay_sql::{Code, Diagnostic, SqlVersion, Statement, Template};
 
 use crate::action::{Action, KinesisAction};
 use crate::rule::{CompiledAction, CompiledKinesis, Rule, RuleError, RuleWarning, Value};
@@ -24,9 +24,10 @@ pub(crate) fn compile(
         version: document.version,
         errors,
         warnings: Vec::new(),
+        statement: None,
     };
     compiler.policies(&settings);
-    let statement = compiler.statement(&document.sql, limits);
+    compiler.statement = compiler.compile_statement(&document.sql, limits);
     let hash_key = settings
         .explicit_hash_key
         .as_deref()
@@ -44,7 +45,11 @@ pub(crate) fn compile(
             compiler.kinesis("errorAction", action);
         }
     }
-    let warnings = compiler.warnings;
+    let Compiler {
+        warnings,
+        statement,
+        ..
+    } = compiler;
     let statement = statement.filter(|_| errors.len() == before)?;
     Some(Rule {
         index,
@@ -62,6 +67,8 @@ struct Compiler<'a> {
     version: SqlVersion,
     errors: &'a mut Vec<RuleError>,
     warnings: Vec<RuleWarning>,
+    /// The rule's statement, unless it is refused.
+    statement: Option<Statement>,
 }
 
 impl Compiler<'_> {
@@ -109,7 +116,7 @@ impl Compiler<'_> {
         }
     }
 
-    fn statement(&mut self, sql: &str, limits: &RuleLimits) -> Option<Statement> {
+    fn compile_statement(&mut self, sql: &str, limits: &RuleLimits) -> Option<Statement> {
         let compiled = Statement::compile(sql, self.version);
         let statement = self.text("sql", sql, compiled, Statement::warnings)?;
         if let Some(filter) = statement.filter()
@@ -123,7 +130,17 @@ impl Compiler<'_> {
     }
 
     fn template(&mut self, field: &str, text: &str) -> Option<Template> {
-        let compiled = Template::compile(text, self.version);
+        let compiled = match &self.statement {
+            Some(statement) => statement.template(text),
+            // Which variables a refused statement would have is not known.
+            None => Template::compile(text, self.version).map_err(|mut errors| {
+                errors.retain(|error| error.code != Code::Variable);
+                errors
+            }),
+        };
+        if compiled.as_ref().is_err_and(Vec::is_empty) {
+            return None;
+        }
         self.text(field, text, compiled, Template::warnings)
     }
 

@@ -126,14 +126,14 @@ impl RuleSet {
             payload: message.payload,
             client_id: message.client_id,
             timestamp_ms: message.timestamp_ms,
+            origin: message.origin,
         };
         let mut run = Run {
-            evaluation: Evaluation::new(context, self.limits.evaluation, sql),
+            evaluation: Evaluation::new(context, self.limits.evaluation, sql, entropy),
             payload: message.payload,
             bytes_left: self.limits.output_bytes_per_message_max,
             body,
             text,
-            entropy,
             out,
         };
         for index in &*matched {
@@ -149,7 +149,6 @@ struct Run<'a, 'b> {
     bytes_left: usize,
     body: &'b mut Vec<u8>,
     text: &'b mut Vec<u8>,
-    entropy: &'b mut dyn Entropy,
     out: &'b mut Evaluated,
 }
 
@@ -211,7 +210,7 @@ impl<'a> Run<'a, '_> {
         let stream = self.value(&action.stream, |text| StreamName::new(text).ok())?;
         let partition_key = match &action.partition_key {
             Some(key) => self.value(key, |text| PartitionKey::new(text).ok())?,
-            None => PartitionKey::from_uuid_bits(self.entropy.uuid_bits()),
+            None => PartitionKey::from_uuid_bits(self.evaluation.entropy().uuid_bits()),
         };
         let explicit_hash_key = match &rule.hash_key {
             Some(key) => Some(self.value(key, |text| text.parse().ok())?),
@@ -252,7 +251,7 @@ impl<'a> Run<'a, '_> {
 
 fn kind_of(error: EvalError) -> ErrorKind {
     match error {
-        EvalError::Undefined => ErrorKind::Eval,
+        EvalError::Undefined | EvalError::Variables => ErrorKind::Eval,
         EvalError::Steps | EvalError::OutputBytes => ErrorKind::Limit,
     }
 }

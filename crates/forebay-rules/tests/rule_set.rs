@@ -387,7 +387,11 @@ fn a_set_is_refused_as_a_whole_with_every_reason() {
             RuleSettings::default(),
         ),
         (
-            document("b", "SELECT * FROM 'a'", &to("${abs(x)}", "k")),
+            document(
+                "b",
+                "SELECT * FROM 'a'",
+                &to("${aws_lambda('arn', *)}", "k"),
+            ),
             settings,
         ),
         (
@@ -422,7 +426,7 @@ fn a_set_is_refused_as_a_whole_with_every_reason() {
             ),
             (
                 "R015",
-                "rule b: actions[0].kinesis.streamName: the function `abs` is not supported by this version of Forebay"
+                "rule b: actions[0].kinesis.streamName: the function `aws_lambda` asks a service that Forebay has no source for"
             ),
             ("R120", "rule b is defined twice"),
         ]

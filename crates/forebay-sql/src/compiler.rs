@@ -1,26 +1,59 @@
 //! From the syntax tree to a checked program: names, versions, functions and what this version of Forebay evaluates.
 
+use forebay_core::limits::EXPRESSION_DEPTH_MAX;
 use forebay_core::topic::{TopicLimits, validate_filter};
 
-use crate::functions::{self, Body};
+use crate::functions::{self, Body, Function};
 use crate::number::Number;
-use crate::program::{Item, Items, Node, Projection};
+use crate::program::{Case, CastTarget, Item, Items, Node, Projection, Query};
 use crate::span::Span;
 use crate::syntax::{self, Expr, ExprKind, Name};
 use crate::{Code, Diagnostic, SqlVersion};
+
+/// Variables of one statement (AWS IoT developer guide, SET clause).
+const VARIABLES_MAX: usize = 10;
+
+/// The types of cast (same guide, function cast).
+const CAST_TARGETS: [(&str, CastTarget); 11] = [
+    ("String", CastTarget::Text),
+    ("Nvarchar", CastTarget::Text),
+    ("Text", CastTarget::Text),
+    ("Ntext", CastTarget::Text),
+    ("Varchar", CastTarget::Text),
+    ("Int", CastTarget::Int),
+    ("Integer", CastTarget::Int),
+    ("Double", CastTarget::Double),
+    ("Decimal", CastTarget::Decimal),
+    ("Bool", CastTarget::Bool),
+    ("Boolean", CastTarget::Bool),
+];
 
 /// Compiles the parts of one statement or template and collects what is wrong with them.
 #[derive(Debug)]
 pub(crate) struct Compiler {
     version: SqlVersion,
+    /// Names of the variables that are assigned so far, `@` included.
+    variables: Vec<String>,
+    /// The nested queries around the expression, innermost last, each with its alias.
+    scopes: Vec<Option<String>>,
+    /// Inside the default value of `get_or_default`.
+    in_default: bool,
     pub(crate) errors: Vec<Diagnostic>,
     pub(crate) warnings: Vec<Diagnostic>,
 }
 
 impl Compiler {
     pub(crate) fn new(version: SqlVersion) -> Self {
+        Self::with_variables(version, Vec::new())
+    }
+
+    /// A compiler for expressions that may use the variables of a statement.
+    pub(crate) fn with_variables(version: SqlVersion, variables: Vec<String>) -> Self {
         Self {
             version,
+            variables,
+            scopes: Vec::new(),
+            in_default: false,
             errors: Vec::new(),
             warnings: Vec::new(),
         }
@@ -29,16 +62,6 @@ impl Compiler {
     fn error(&mut self, code: Code, message: String, span: Span) {
         self.errors
             .push(Diagnostic::new(code, message, span.range()));
-    }
-
-    /// Reports a construct that AWS IoT SQL has and Forebay does not evaluate yet.
-    pub(crate) fn unsupported(&mut self, what: &str, span: Span) -> Node {
-        self.error(
-            Code::Unsupported,
-            format!("{what} is not supported by this version of Forebay"),
-            span,
-        );
-        Node::Undefined
     }
 
     /// Reports a construct that the rule's SQL version does not have; true when it has it.
@@ -55,6 +78,60 @@ impl Compiler {
             "set \"awsIotSqlVersion\": \"2016-03-23\"; without it a rule has version 2015-10-08",
         ));
         false
+    }
+
+    /// Compiles the assignments of SET. A variable is visible in those that follow it.
+    pub(crate) fn assignments(&mut self, set: Vec<(Name, Expr)>) -> Box<[Node]> {
+        if let Some((variable, _)) = set.get(VARIABLES_MAX) {
+            let message = format!("more than {VARIABLES_MAX} variables");
+            self.error(Code::Variable, message, variable.span);
+        }
+        set.into_iter()
+            .map(|(variable, value)| {
+                let node = self.node(value);
+                if self.variables.contains(&variable.text) {
+                    let message = format!("the variable {} is assigned twice", variable.text);
+                    self.error(Code::Variable, message, variable.span);
+                }
+                self.variables.push(variable.text);
+                node
+            })
+            .collect()
+    }
+
+    /// The variables that were assigned, by place.
+    pub(crate) fn into_variables(self) -> Vec<String> {
+        self.variables
+    }
+
+    fn variable(&mut self, name: &str, span: Span) -> Node {
+        match self.variables.iter().position(|known| known == name) {
+            Some(place) => Node::Variable(place),
+            None => {
+                let message = format!("the variable {name} is not assigned before it is used");
+                self.error(Code::Variable, message, span);
+                Node::Undefined
+            }
+        }
+    }
+
+    /// A bare name: a member of the payload, or of the element of the query around it.
+    fn field(&self, name: String) -> Node {
+        match self.scopes.last() {
+            None => Node::Payload([name.into()].into()),
+            // The alias wins over a member of the same name.
+            Some(Some(alias)) if *alias == name => Node::Element(Box::default()),
+            Some(_) => Node::Element([name.into()].into()),
+        }
+    }
+
+    /// `*` as a value: the payload, or the element of the query around it.
+    fn whole(&self) -> Node {
+        if self.scopes.is_empty() {
+            Node::Payload(Box::default())
+        } else {
+            Node::Element(Box::default())
+        }
     }
 
     /// Checks a topic filter for its form. How long it may be is for the broker to say.
@@ -105,6 +182,10 @@ impl Compiler {
                 expr,
                 alias: Some(alias),
             } => {
+                if let Some(name) = alias.get(EXPRESSION_DEPTH_MAX) {
+                    let message = format!("alias of more than {EXPRESSION_DEPTH_MAX} nested names");
+                    self.error(Code::Depth, message, name.span);
+                }
                 let names = alias.into_iter().map(|name| name.text.into()).collect();
                 let node = self.node(expr);
                 compiled.push(Item::Named(names, node));
@@ -151,8 +232,8 @@ impl Compiler {
             ExprKind::String(text) => Node::Text(text.into()),
             ExprKind::Bool(value) => Node::Bool(value),
             ExprKind::Null => Node::Null,
-            ExprKind::Field(name) => Node::Payload([name.into()].into()),
-            ExprKind::Payload => Node::Payload(Box::default()),
+            ExprKind::Field(name) => self.field(name),
+            ExprKind::Payload => self.whole(),
             ExprKind::Path { base, path } => self.path(*base, path),
             ExprKind::Call {
                 function,
@@ -187,30 +268,34 @@ impl Compiler {
                         .collect(),
                 )
             }
-            ExprKind::Variable(name) => self.unsupported(&format!("the variable {name}"), span),
+            ExprKind::Variable(name) => self.variable(&name, span),
             ExprKind::Case {
                 operand,
                 branches,
                 default,
-            } => {
-                // The parts are checked too, so that one look shows all errors.
-                self.node(*operand);
-                for (when, then) in branches {
-                    self.node(when);
-                    self.node(then);
-                }
-                if let Some(default) = default {
-                    self.node(*default);
-                }
-                self.unsupported("CASE", span)
-            }
+            } => Node::Case(Box::new(Case {
+                operand: self.node(*operand),
+                branches: branches
+                    .into_iter()
+                    .map(|(when, then)| (self.node(when), self.node(then)))
+                    .collect(),
+                default: default.map(|default| self.node(*default)),
+            })),
             ExprKind::Cast { value, target } => {
-                self.node(*value);
-                self.cast_target(&target);
-                self.unsupported("cast", span)
+                let value = Box::new(self.node(*value));
+                match self.cast_target(&target) {
+                    Some(target) => Node::Cast(value, target),
+                    None => Node::Undefined,
+                }
             }
-            ExprKind::Exists(query) => self.query("EXISTS", *query, span),
-            ExprKind::Query(query) => self.query("a nested SELECT", *query, span),
+            ExprKind::Exists(query) => {
+                self.requires_2016("EXISTS", span);
+                Node::Exists(Box::new(self.query(*query)))
+            }
+            ExprKind::Query(query) => {
+                self.requires_2016("a nested SELECT", span);
+                Node::Query(Box::new(self.query(*query)))
+            }
         }
     }
 
@@ -219,12 +304,12 @@ impl Compiler {
         match self.node(base) {
             // Paths that begin at the payload are looked up in one go.
             Node::Payload(names) => Node::Payload(names.into_iter().chain(path).collect()),
+            Node::Element(names) => Node::Element(names.into_iter().chain(path).collect()),
             base => Node::Member(Box::new(base), path.collect()),
         }
     }
 
     fn call(&mut self, name: &Name, arguments: Vec<Expr>, span: Span) -> Node {
-        let count = arguments.len();
         let Some(function) = functions::find(&name.text) else {
             let error = Diagnostic::new(
                 Code::UnknownFunction,
@@ -242,10 +327,24 @@ impl Compiler {
         {
             return Node::Undefined;
         }
-        let star = arguments
-            .iter()
-            .find(|argument| matches!(argument.kind, ExprKind::Payload))
-            .map(|star| star.span);
+        if self.in_default && functions::FORBIDDEN_IN_DEFAULT.contains(&function.name) {
+            let message = format!(
+                "the function `{}` cannot stand in the default value of get_or_default",
+                function.name
+            );
+            self.error(Code::Unexpected, message, name.span);
+        }
+        if !function.takes_star {
+            let mut stars = arguments
+                .iter()
+                .filter(|argument| matches!(argument.kind, ExprKind::Payload));
+            if let Some(star) = stars.next() {
+                let message = format!("the function `{}` takes no `*`", function.name);
+                self.error(Code::Star, message, star.span);
+            }
+        }
+        let spans: Vec<_> = arguments.iter().map(|argument| argument.span).collect();
+        let mut arguments = self.arguments(function, arguments);
         let (fewest, most, evaluate) = match function.body {
             Body::Built {
                 fewest,
@@ -253,84 +352,98 @@ impl Compiler {
                 evaluate,
             } => (fewest, most, evaluate),
             Body::Planned => {
-                // The arguments are checked too, so that one look shows all errors.
-                for argument in arguments {
-                    self.node(argument);
-                }
-                return self.unsupported(&format!("the function `{}`", function.name), name.span);
-            }
-            Body::Remote => {
                 let message = format!(
-                    "the function `{}` asks a service that Forebay has no source for",
+                    "the function `{}` is not supported by this version of Forebay",
                     function.name
                 );
                 self.error(Code::Unsupported, message, name.span);
                 return Node::Undefined;
             }
+            Body::Remote(setting) => {
+                self.error(
+                    Code::Unsupported,
+                    functions::no_source(function.name, setting),
+                    name.span,
+                );
+                return Node::Undefined;
+            }
         };
-        if let Some(star) = star {
-            self.error(
-                Code::Star,
-                format!("the function `{}` takes no `*`", function.name),
-                star,
-            );
+        if !(fewest..=most).contains(&arguments.len()) {
+            self.wrong_count(function.name, fewest, most, arguments.len(), span);
+            return Node::Undefined;
         }
-        let arguments: Box<[Node]> = arguments
+        if let Some(prepare) = function.prepare
+            && let Err(refusal) = prepare(&mut arguments)
+        {
+            let span = spans.get(refusal.argument).copied().unwrap_or(span);
+            self.error(refusal.code, refusal.message, span);
+        }
+        Node::Call(evaluate, arguments.into())
+    }
+
+    fn arguments(&mut self, function: &Function, arguments: Vec<Expr>) -> Vec<Node> {
+        let outer = self.in_default;
+        let has_default = function.name == functions::WITH_DEFAULT;
+        let nodes = arguments
             .into_iter()
-            .map(|argument| self.node(argument))
+            .enumerate()
+            .map(|(place, argument)| {
+                self.in_default = outer || (has_default && place == 1);
+                self.node(argument)
+            })
             .collect();
-        if (fewest..=most).contains(&count) {
-            return Node::Call(evaluate, arguments);
-        }
+        self.in_default = outer;
+        nodes
+    }
+
+    /// A call with a wrong number of arguments is Undefined, which is no error.
+    fn wrong_count(&mut self, name: &str, fewest: usize, most: usize, count: usize, span: Span) {
         let expected = if fewest == most {
             fewest.to_string()
         } else {
             format!("{fewest} to {most}")
         };
         let message = format!(
-            "the function `{}` takes {expected} arguments, not {count}: the call is Undefined",
-            function.name
+            "the function `{name}` takes {expected} arguments, not {count}: the call is Undefined"
         );
         self.warnings
             .push(Diagnostic::new(Code::Arguments, message, span.range()));
-        Node::Undefined
     }
 
-    fn cast_target(&mut self, target: &Name) {
-        const ALL: [&str; 8] = [
-            "String", "Nvarchar", "Text", "Ntext", "Varchar", "Int", "Integer", "Double",
-        ];
-        const SINCE_2016: [&str; 3] = ["Decimal", "Bool", "Boolean"];
-        let is = |known: &&str| known.eq_ignore_ascii_case(&target.text);
-        if SINCE_2016.iter().any(is) {
-            self.requires_2016(&format!("cast as {}", target.text), target.span);
-        } else if !ALL.iter().any(is) {
-            let known = ALL
-                .iter()
-                .chain(&SINCE_2016)
-                .copied()
-                .collect::<Vec<_>>()
-                .join(", ");
-            let error = Diagnostic::new(
-                Code::Unexpected,
-                format!("unknown type `{}`", target.text),
-                target.span.range(),
-            );
-            self.errors
-                .push(error.help(format!("the types of cast are {known}")));
+    fn cast_target(&mut self, target: &Name) -> Option<CastTarget> {
+        let is = |known: &&(&str, CastTarget)| known.0.eq_ignore_ascii_case(&target.text);
+        if let Some((_, found)) = CAST_TARGETS.iter().find(is) {
+            let is_new = matches!(found, CastTarget::Decimal | CastTarget::Bool);
+            if is_new {
+                self.requires_2016(&format!("cast as {}", target.text), target.span);
+            }
+            return Some(*found);
         }
+        let known: Vec<_> = CAST_TARGETS.iter().map(|(name, _)| *name).collect();
+        let error = Diagnostic::new(
+            Code::Unexpected,
+            format!("unknown type `{}`", target.text),
+            target.span.range(),
+        );
+        self.errors
+            .push(error.help(format!("the types of cast are {}", known.join(", "))));
+        None
     }
 
-    fn query(&mut self, what: &str, query: syntax::Query, span: Span) -> Node {
-        if !self.requires_2016(what, span) {
-            return Node::Undefined;
+    fn query(&mut self, query: syntax::Query) -> Query {
+        let wraps = matches!(query.source.kind, ExprKind::Payload);
+        // Its source is seen from outside, everything else from inside.
+        let source = self.node(query.source);
+        self.scopes.push(query.alias);
+        let projection = self.projection(query.projection);
+        let condition = query.condition.map(|condition| self.node(condition));
+        self.scopes.pop();
+        Query {
+            source,
+            wraps,
+            projection,
+            condition,
         }
-        self.node(query.source);
-        self.projection(query.projection);
-        if let Some(condition) = query.condition {
-            self.node(condition);
-        }
-        self.unsupported(what, span)
     }
 }
 

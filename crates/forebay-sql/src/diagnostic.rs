@@ -12,7 +12,7 @@ pub enum Code {
     UnclosedString,
     /// A malformed number.
     Number,
-    /// A malformed variable name.
+    /// A malformed variable name, or a variable that is not assigned, assigned twice or one too many.
     Variable,
     /// A token where another one was expected.
     Unexpected,
@@ -40,6 +40,8 @@ pub enum Code {
     Arguments,
     /// A number beyond the range of Decimal.
     Range,
+    /// A constant regular expression with a construct that Forebay does not have.
+    Pattern,
 }
 
 impl Code {
@@ -63,6 +65,7 @@ impl Code {
             Self::Unsupported => "R015",
             Self::Template => "R016",
             Self::Arguments => "R017",
+            Self::Pattern => "R018",
         }
     }
 }

@@ -5,15 +5,18 @@
 //! of them on one message: the payload is parsed at most once, and only when a clause or a template reads it.
 //!
 //! ```
+//! use forebay_core::{Origin, SeededEntropy};
 //! use forebay_sql::{Context, Evaluation, Limits, Scratch, SelectStar, Selection, SqlVersion, Statement, Template};
 //!
 //! let version = SqlVersion::V2016;
 //! let statement = Statement::compile("SELECT t * 2 AS double FROM 'dt/+' WHERE t > 20", version).expect("valid");
 //! let key = Template::compile("key-${topic(2)}", version).expect("valid");
 //!
-//! let context = Context { topic: "dt/7", payload: br#"{"t": 21.5}"#, client_id: None, timestamp_ms: 0 };
-//! let mut scratch = Scratch::default();
-//! let mut evaluation = Evaluation::new(context, Limits::default(), &mut scratch);
+//! let payload = br#"{"t": 21.5}"#;
+//! let origin = &Origin::UNKNOWN;
+//! let context = Context { topic: "dt/7", payload, client_id: None, timestamp_ms: 0, origin };
+//! let (mut scratch, mut entropy) = (Scratch::default(), SeededEntropy::new(1));
+//! let mut evaluation = Evaluation::new(context, Limits::default(), &mut scratch, &mut entropy);
 //! let (mut output, mut text) = (Vec::new(), Vec::new());
 //! assert_eq!(evaluation.select(&statement, SelectStar::Verbatim, &mut output), Ok(Selection::Written));
 //! assert_eq!(evaluation.template(&key, &mut text), Ok(()));

@@ -14,6 +14,10 @@ pub(crate) enum Node {
     Text(Box<str>),
     /// A member of the payload, by the names that lead to it; no name is the payload itself.
     Payload(Box<[Box<str>]>),
+    /// A member of the element that the innermost nested query looks at; no name is the element itself.
+    Element(Box<[Box<str>]>),
+    /// A variable, by its place in SET.
+    Variable(usize),
     /// A member of any other value.
     Member(Box<Node>, Box<[Box<str>]>),
     Array(Box<[Node]>),
@@ -23,6 +27,39 @@ pub(crate) enum Node {
     /// Operators of one precedence from left to right.
     Chain(Box<Node>, Box<[(Operator, Node)]>),
     Call(Evaluate, Box<[Node]>),
+    Case(Box<Case>),
+    Cast(Box<Node>, CastTarget),
+    Query(Box<Query>),
+    Exists(Box<Query>),
+}
+
+/// `CASE operand WHEN … THEN … ELSE default END`
+#[derive(Debug)]
+pub(crate) struct Case {
+    pub(crate) operand: Node,
+    pub(crate) branches: Box<[(Node, Node)]>,
+    pub(crate) default: Option<Node>,
+}
+
+/// The types of cast that differ from each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CastTarget {
+    Text,
+    Int,
+    Double,
+    Decimal,
+    Bool,
+}
+
+/// A nested query.
+#[derive(Debug)]
+pub(crate) struct Query {
+    /// What it goes over, seen from outside.
+    pub(crate) source: Node,
+    /// `FROM *`: an object stands for an array of one.
+    pub(crate) wraps: bool,
+    pub(crate) projection: Projection,
+    pub(crate) condition: Option<Node>,
 }
 
 /// What a statement selects.
@@ -48,7 +85,7 @@ pub(crate) struct Items {
 /// One item of a projection.
 #[derive(Debug)]
 pub(crate) enum Item {
-    /// All members of the payload.
+    /// All members of the payload, or of the element of a nested query.
     Star,
     /// All members of a value.
     Members(Node),

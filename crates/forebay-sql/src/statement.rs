@@ -2,7 +2,7 @@
 
 use crate::compiler::Compiler;
 use crate::program::{Node, Projection};
-use crate::{Diagnostic, SqlVersion, parser};
+use crate::{Diagnostic, SqlVersion, Template, parser};
 
 /// How the payload's own members are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -18,6 +18,9 @@ pub enum SelectStar {
 #[derive(Debug)]
 pub struct Statement {
     pub(crate) version: SqlVersion,
+    /// The values of the variables, in the order of SET.
+    pub(crate) variables: Box<[Node]>,
+    names: Vec<String>,
     pub(crate) projection: Projection,
     pub(crate) condition: Option<Node>,
     filter: Option<String>,
@@ -33,29 +36,34 @@ impl Statement {
     pub fn compile(sql: &str, version: SqlVersion) -> Result<Self, Vec<Diagnostic>> {
         let parsed = parser::statement(sql)?;
         let mut compiler = Compiler::new(version);
-        for (variable, value) in parsed.set {
-            compiler.node(value);
-            compiler.unsupported(&format!("SET {}", variable.text), variable.span);
-        }
+        let variables = compiler.assignments(parsed.set);
         let projection = compiler.projection(parsed.projection);
         let filter = parsed.filter.map(|filter| compiler.filter(filter));
         let condition = parsed.condition.map(|condition| compiler.node(condition));
-        let Compiler {
-            mut errors,
-            warnings,
-            ..
-        } = compiler;
+        let mut errors = std::mem::take(&mut compiler.errors);
+        let warnings = std::mem::take(&mut compiler.warnings);
         if !errors.is_empty() {
             errors.sort_by_key(|error| error.span.start);
             return Err(errors);
         }
         Ok(Self {
             version,
+            variables,
+            names: compiler.into_variables(),
             projection,
             condition,
             filter,
             warnings,
         })
+    }
+
+    /// Checks and compiles a template of the statement's rule, which may use the statement's variables: evaluated after
+    /// the statement, it sees their values.
+    ///
+    /// # Errors
+    /// As [`Template::compile`].
+    pub fn template(&self, text: &str) -> Result<Template, Vec<Diagnostic>> {
+        Template::with_variables(text, self.version, &self.names)
     }
 
     /// The topic filter; `None` for a statement without FROM.

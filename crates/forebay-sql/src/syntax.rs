@@ -95,6 +95,8 @@ pub(crate) enum ExprKind {
 pub(crate) struct Query {
     pub(crate) projection: Projection,
     pub(crate) source: Expr,
+    /// The name that the element has in the query.
+    pub(crate) alias: Option<String>,
     pub(crate) condition: Option<Expr>,
 }
 

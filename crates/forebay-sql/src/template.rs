@@ -25,8 +25,16 @@ impl Template {
     /// # Errors
     /// Everything that is wrong with its expressions; an expression without its closing brace.
     pub fn compile(text: &str, version: SqlVersion) -> Result<Self, Vec<Diagnostic>> {
+        Self::with_variables(text, version, &[])
+    }
+
+    pub(crate) fn with_variables(
+        text: &str,
+        version: SqlVersion,
+        variables: &[String],
+    ) -> Result<Self, Vec<Diagnostic>> {
         const OPEN: &str = "${";
-        let mut compiler = Compiler::new(version);
+        let mut compiler = Compiler::with_variables(version, variables.to_vec());
         let mut parts = Vec::new();
         let mut at = 0;
         loop {

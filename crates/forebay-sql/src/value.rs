@@ -51,8 +51,20 @@ pub(crate) struct Arena<'a> {
     pub(crate) pending: Vec<Member<'a>>,
     /// The text of one operand, before it is joined to `text`.
     pub(crate) operand: Vec<u8>,
-    /// Members of the outgoing object.
+    /// Members of the outgoing object, and behind them of the objects that nested queries are making.
     pub(crate) output: Vec<Member<'a>>,
+    /// Values of the statement's variables.
+    pub(crate) variables: Vec<Value<'a>>,
+    /// What of the vectors above the variables need: it outlives the statement, for the templates of its rule.
+    kept: Kept,
+}
+
+/// Lengths of the arena's vectors.
+#[derive(Debug, Default, Clone, Copy)]
+struct Kept {
+    text: usize,
+    elements: usize,
+    members: usize,
 }
 
 /// A member of the outgoing object, or of an object inside it that dotted aliases make.
@@ -66,13 +78,30 @@ pub(crate) struct Member<'a> {
 }
 
 impl<'a> Arena<'a> {
+    /// Forgets everything, variables included.
     pub(crate) fn clear(&mut self) {
-        self.text.clear();
-        self.elements.clear();
-        self.members.clear();
+        self.kept = Kept::default();
+        self.variables.clear();
+        self.forget();
+    }
+
+    /// Forgets what was made since the variables were assigned.
+    pub(crate) fn forget(&mut self) {
+        self.text.truncate(self.kept.text);
+        self.elements.truncate(self.kept.elements);
+        self.members.truncate(self.kept.members);
         self.pending.clear();
         self.operand.clear();
         self.output.clear();
+    }
+
+    /// Keeps what was made so far as long as the variables.
+    pub(crate) fn keep(&mut self) {
+        self.kept = Kept {
+            text: self.text.len(),
+            elements: self.elements.len(),
+            members: self.members.len(),
+        };
     }
 
     /// Empties the arena and makes it fit for values of another lifetime, keeping the allocations.
@@ -85,6 +114,8 @@ impl<'a> Arena<'a> {
             pending: recycle(self.pending),
             operand: self.operand,
             output: recycle(self.output),
+            variables: recycle(self.variables),
+            kept: Kept::default(),
         }
     }
 }

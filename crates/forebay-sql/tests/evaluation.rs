@@ -1,5 +1,6 @@
 //! What statements make of messages where the conformance cases do not look.
 
+use forebay_core::{Origin, SeededEntropy};
 use forebay_sql::{
     Context, EvalError, Evaluation, Limits, PayloadFault, Scratch, SelectStar, Selection,
     SqlVersion, Statement, Template,
@@ -20,9 +21,11 @@ fn run_with(sql: &str, payload: &[u8], star: SelectStar, limits: Limits) -> Outc
         payload,
         client_id: None,
         timestamp_ms: 7,
+        origin: &Origin::UNKNOWN,
     };
     let mut scratch = Scratch::default();
-    let mut evaluation = Evaluation::new(context, limits, &mut scratch);
+    let mut entropy = SeededEntropy::new(1);
+    let mut evaluation = Evaluation::new(context, limits, &mut scratch, &mut entropy);
     let mut out = b"left over".to_vec();
     let selection = evaluation.select(&statement, star, &mut out);
     let text = String::from_utf8(out).expect("output is UTF-8");
@@ -225,8 +228,10 @@ fn steps_are_shared_by_all_statements_of_a_message() {
         payload: b"{}",
         client_id: None,
         timestamp_ms: 7,
+        origin: &Origin::UNKNOWN,
     };
     let mut scratch = Scratch::default();
+    let mut entropy = SeededEntropy::new(1);
     let mut evaluation = Evaluation::new(
         context,
         Limits {
@@ -234,6 +239,7 @@ fn steps_are_shared_by_all_statements_of_a_message() {
             ..Limits::default()
         },
         &mut scratch,
+        &mut entropy,
     );
     let mut out = Vec::new();
     let mut select = || evaluation.select(&statement, SelectStar::Verbatim, &mut out);
@@ -306,12 +312,15 @@ fn one_evaluation_serves_rules_of_different_versions() {
         payload: br#"{"n":10.0}"#,
         client_id: Some("c"),
         timestamp_ms: 7,
+        origin: &Origin::UNKNOWN,
     };
     let mut scratch = Scratch::default();
+    let mut entropy = SeededEntropy::new(1);
     for _ in 0..3 {
         let templates = SqlVersion::ALL
             .map(|version| Template::compile("${n + 0} ${'x' + n}", version).expect("valid"));
-        let mut evaluation = Evaluation::new(context, Limits::default(), &mut scratch);
+        let mut evaluation =
+            Evaluation::new(context, Limits::default(), &mut scratch, &mut entropy);
         let texts = templates.each_ref().map(|template| {
             let mut text = Vec::new();
             evaluation

@@ -1,5 +1,6 @@
 //! No text and no payload makes the language panic.
 
+use forebay_core::{Origin, SeededEntropy};
 use forebay_sql::{
     Context, Evaluation, Limits, Scratch, SelectStar, SqlVersion, Statement, Template,
 };
@@ -15,13 +16,15 @@ fn evaluate(statement: &Statement, template: &Template, topic: &str, payload: &[
         payload,
         client_id: Some("c"),
         timestamp_ms: 1,
+        origin: &Origin::UNKNOWN,
     };
     let limits = Limits {
         steps_max: 1000,
         output_bytes_max: 1000,
     };
     let mut scratch = Scratch::default();
-    let mut evaluation = Evaluation::new(context, limits, &mut scratch);
+    let mut entropy = SeededEntropy::new(1);
+    let mut evaluation = Evaluation::new(context, limits, &mut scratch, &mut entropy);
     let mut out = Vec::new();
     for star in [SelectStar::Verbatim, SelectStar::Compact] {
         if evaluation.select(statement, star, &mut out).is_ok() {

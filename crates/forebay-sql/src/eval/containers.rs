@@ -5,7 +5,8 @@ use crate::json::{Elements, Kind};
 use crate::value::{Range, Value};
 
 /// A walk over the elements of an array of either kind.
-enum Walk {
+#[derive(Debug)]
+pub(crate) enum Walk {
     Payload(Elements),
     Made(Range),
 }
@@ -13,7 +14,7 @@ enum Walk {
 impl<'a> Evaluation<'a> {
     /// The member of an object; Undefined for anything else. A look-up goes over all members, because the last of
     /// equal names wins, so that every 64 of them are one more step.
-    pub(super) fn member(&mut self, value: Value<'a>, name: &str) -> Result<Value<'a>, EvalError> {
+    pub(crate) fn member(&mut self, value: Value<'a>, name: &str) -> Result<Value<'a>, EvalError> {
         Ok(match value {
             Value::Payload(item) => {
                 let Some(document) = self.parsed() else {
@@ -33,7 +34,7 @@ impl<'a> Evaluation<'a> {
         })
     }
 
-    fn walk(&self, value: Value<'a>) -> Option<Walk> {
+    pub(crate) fn walk(&self, value: Value<'a>) -> Option<Walk> {
         match value {
             Value::Array(range) => Some(Walk::Made(range)),
             Value::Payload(item) => {
@@ -46,7 +47,7 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    fn next(&self, walk: &mut Walk) -> Option<Value<'a>> {
+    pub(crate) fn next(&self, walk: &mut Walk) -> Option<Value<'a>> {
         match walk {
             Walk::Payload(elements) => elements.next(self.parsed()?).map(Value::Payload),
             Walk::Made(range) => {
@@ -57,8 +58,57 @@ impl<'a> Evaluation<'a> {
         }
     }
 
+    /// True for an object of either kind.
+    pub(crate) fn is_object(&self, value: Value<'a>) -> bool {
+        match value {
+            Value::Object(_) => true,
+            Value::Payload(item) => self
+                .parsed()
+                .is_some_and(|document| document.kind(item) == Kind::Object),
+            _ => false,
+        }
+    }
+
+    /// True for an array of either kind.
+    pub(crate) fn is_array(&self, value: Value<'a>) -> bool {
+        self.walk(value).is_some()
+    }
+
+    /// The element of an array at this place, counted from 0; Undefined beyond its end and for anything else.
+    pub(crate) fn element_at(
+        &mut self,
+        array: Value<'a>,
+        index: usize,
+    ) -> Result<Value<'a>, EvalError> {
+        let Some(mut walk) = self.walk(array) else {
+            return Ok(Value::Undefined);
+        };
+        let mut left = index;
+        while let Some(element) = self.next(&mut walk) {
+            if left == 0 {
+                return Ok(element);
+            }
+            left -= 1;
+            if left.is_multiple_of(16) {
+                self.step(1)?;
+            }
+        }
+        Ok(Value::Undefined)
+    }
+
+    /// Bytes of the JSON text of a value.
+    pub(crate) fn json_bytes(&mut self, value: Value<'a>) -> Result<usize, EvalError> {
+        let mut operand = std::mem::take(&mut self.arena.operand);
+        operand.clear();
+        self.write_json(value, &mut operand);
+        let bytes = operand.len();
+        self.arena.operand = operand;
+        self.step(bytes / 64)?;
+        Ok(bytes)
+    }
+
     /// The members of an object with each name once.
-    fn distinct(&self, value: Value<'a>) -> Option<Vec<(&'a str, Value<'a>)>> {
+    pub(crate) fn distinct(&self, value: Value<'a>) -> Option<Vec<(&'a str, Value<'a>)>> {
         match value {
             Value::Object(range) => Some(self.arena.members.get(range.indexes())?.to_vec()),
             Value::Payload(item) => {
@@ -78,7 +128,7 @@ impl<'a> Evaluation<'a> {
     }
 
     /// Whether two values are equal; `None` when one is Undefined. Values of different types are not equal.
-    pub(super) fn equal(
+    pub(crate) fn equal(
         &mut self,
         left: Value<'a>,
         right: Value<'a>,
@@ -148,7 +198,7 @@ impl<'a> Evaluation<'a> {
     }
 
     /// Appends the JSON text of a value, which is not Undefined. A value of the payload keeps its source text.
-    pub(super) fn write_json(&self, value: Value<'a>, out: &mut Vec<u8>) {
+    pub(crate) fn write_json(&self, value: Value<'a>, out: &mut Vec<u8>) {
         match value {
             Value::Undefined | Value::Null => out.extend_from_slice(b"null"),
             Value::Bool(value) => out.extend_from_slice(if value { b"true" } else { b"false" }),

@@ -8,7 +8,7 @@ use crate::value::{Text, Value};
 impl<'a> Evaluation<'a> {
     /// The value with its type known: a scalar of the payload is read, arrays and objects stay where they are. A
     /// number beyond binary64 is Undefined.
-    pub(super) fn read(&self, value: Value<'a>) -> Value<'a> {
+    pub(crate) fn read(&self, value: Value<'a>) -> Value<'a> {
         let (Value::Payload(item), Some(document)) = (value, self.parsed()) else {
             return value;
         };
@@ -24,7 +24,7 @@ impl<'a> Evaluation<'a> {
     }
 
     /// A Boolean, or a string that says true or false in any case.
-    pub(super) fn boolean(&self, value: Value<'a>) -> Option<bool> {
+    pub(crate) fn boolean(&self, value: Value<'a>) -> Option<bool> {
         match self.read(value) {
             Value::Bool(value) => Some(value),
             Value::Text(text) => {
@@ -50,7 +50,7 @@ impl<'a> Evaluation<'a> {
     }
 
     /// The bytes of a string.
-    pub(super) fn bytes(&self, text: Text<'a>) -> &[u8] {
+    pub(crate) fn bytes(&self, text: Text<'a>) -> &[u8] {
         match text {
             Text::Borrowed(text) => text.as_bytes(),
             Text::Made(range) => self.arena.text.get(range.indexes()).unwrap_or_default(),
@@ -59,7 +59,7 @@ impl<'a> Evaluation<'a> {
 
     /// Appends the string form of a value: strings without quotes, numbers in their one text form, arrays and objects
     /// as JSON. Null and Undefined have none: false.
-    pub(super) fn write_text(&self, value: Value<'a>, out: &mut Vec<u8>) -> bool {
+    pub(crate) fn write_text(&self, value: Value<'a>, out: &mut Vec<u8>) -> bool {
         match self.read(value) {
             Value::Undefined | Value::Null => return false,
             Value::Bool(value) => out.extend_from_slice(if value { b"true" } else { b"false" }),

@@ -1,9 +1,9 @@
 //! Expressions: from a node of the program to a value.
 
 use super::{EvalError, Evaluation};
-use crate::program::Node;
+use crate::program::{Case, Node};
 use crate::syntax::Operator;
-use crate::value::{Arena, Member, Range, Text, Value};
+use crate::value::{Text, Value};
 
 impl<'a> Evaluation<'a> {
     /// The value of an expression.
@@ -16,6 +16,15 @@ impl<'a> Evaluation<'a> {
             Node::Number(number) => Value::Number(*number),
             Node::Text(text) => Value::Text(Text::Borrowed(text)),
             Node::Payload(path) => self.payload_member(path)?,
+            Node::Element(path) => {
+                let element = self.element.unwrap_or(Value::Undefined);
+                path.iter()
+                    .try_fold(element, |value, name| self.member(value, name))?
+            }
+            Node::Variable(place) => {
+                let value = self.arena.variables.get(*place);
+                value.copied().unwrap_or(Value::Undefined)
+            }
             Node::Member(base, path) => {
                 let base = self.evaluate(base)?;
                 path.iter()
@@ -46,7 +55,42 @@ impl<'a> Evaluation<'a> {
                 left
             }
             Node::Call(evaluate, arguments) => evaluate(self, arguments)?,
+            Node::Case(case) => self.case(case)?,
+            Node::Cast(value, target) => {
+                let value = self.evaluate(value)?;
+                self.cast(value, *target)?
+            }
+            Node::Query(query) => self.query(query)?,
+            Node::Exists(query) => self.exists(query)?,
         })
+    }
+
+    /// The first branch that equals the operand. An Undefined operand makes all of it Undefined, its default too.
+    fn case(&mut self, case: &'a Case) -> Result<Value<'a>, EvalError> {
+        let operand = self.evaluate(&case.operand)?;
+        let operand = self.read(operand);
+        if matches!(operand, Value::Undefined) {
+            return Ok(Value::Undefined);
+        }
+        for (when, then) in &case.branches {
+            let when = self.evaluate(when)?;
+            if self.equal(operand, when)? == Some(true) {
+                return self.evaluate(then);
+            }
+        }
+        match &case.default {
+            Some(default) => self.evaluate(default),
+            None => Ok(Value::Undefined),
+        }
+    }
+
+    /// What `*` stands for: the element of the nested query, or the payload when it is JSON.
+    pub(super) fn whole(&mut self) -> Value<'a> {
+        if let Some(element) = self.element {
+            return element;
+        }
+        let root = self.document().map(|document| document.root());
+        root.map_or(Value::Undefined, Value::Payload)
     }
 
     fn payload_member(&mut self, path: &'a [Box<str>]) -> Result<Value<'a>, EvalError> {
@@ -59,22 +103,10 @@ impl<'a> Evaluation<'a> {
     fn make_array(&mut self, elements: &'a [Node]) -> Result<Value<'a>, EvalError> {
         let waiting = self.arena.pending.len();
         for element in elements {
-            let value = Some(self.evaluate(element)?);
-            self.arena.pending.push(Member {
-                parent: None,
-                name: "",
-                value,
-            });
+            let value = self.evaluate(element)?;
+            self.push_pending("", value);
         }
-        let Arena {
-            pending, elements, ..
-        } = &mut self.arena;
-        let start = elements.len();
-        elements.extend(pending.drain(waiting..).filter_map(|member| member.value));
-        Ok(Value::Array(Range {
-            start,
-            end: elements.len(),
-        }))
+        Ok(self.take_pending(waiting))
     }
 
     fn make_object(&mut self, members: &'a [(Box<str>, Node)]) -> Result<Value<'a>, EvalError> {
@@ -84,29 +116,9 @@ impl<'a> Evaluation<'a> {
             if matches!(value, Value::Undefined) {
                 continue;
             }
-            let made = self.arena.pending.get_mut(waiting..).unwrap_or_default();
             // The last of several equal names wins and stands where the first stood.
-            match made.iter_mut().find(|member| *member.name == **name) {
-                Some(member) => member.value = Some(value),
-                None => self.arena.pending.push(Member {
-                    parent: None,
-                    name,
-                    value: Some(value),
-                }),
-            }
+            self.set_pending(waiting, name, value);
         }
-        let Arena {
-            pending, members, ..
-        } = &mut self.arena;
-        let start = members.len();
-        members.extend(
-            pending
-                .drain(waiting..)
-                .filter_map(|member| Some((member.name, member.value?))),
-        );
-        Ok(Value::Object(Range {
-            start,
-            end: members.len(),
-        }))
+        Ok(self.take_pending_members(waiting))
     }
 }

@@ -1,17 +1,28 @@
 //! Evaluation of statements and templates on one message.
 
+mod cast;
 mod containers;
 mod conversion;
+mod decoded;
 mod expression;
 mod operators;
 mod output;
+mod query;
+mod text;
 
 use std::fmt;
 
+use bumpalo::Bump;
+use forebay_core::{Entropy, Origin};
+
 use crate::json::{self, Document};
+use crate::program::Node;
 use crate::template::Part;
-use crate::value::Arena;
+use crate::value::{Arena, Value};
 use crate::{SelectStar, SqlVersion, Statement, Template};
+
+/// Bytes of the values of a statement's variables as JSON (AWS IoT developer guide, SET clause).
+const VARIABLES_BYTES_MAX: usize = 128 * 1024;
 
 /// What SQL can see of a message.
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +35,8 @@ pub struct Context<'a> {
     pub client_id: Option<&'a str>,
     /// Wall clock of the message in milliseconds since the Unix epoch: one value for the whole message.
     pub timestamp_ms: i64,
+    /// Who published it, from where, and with which properties.
+    pub origin: &'a Origin<'a>,
 }
 
 /// Bounds of the evaluation of one message.
@@ -54,6 +67,9 @@ pub enum EvalError {
     /// More evaluation steps than the limit.
     #[error("more evaluation steps than a message may take")]
     Steps,
+    /// The values of the variables are longer than a statement may have.
+    #[error("the values of the variables take more than 128 KiB")]
+    Variables,
     /// More outgoing bytes than the limit.
     #[error("outgoing payload or text longer than the limit")]
     OutputBytes,
@@ -87,6 +103,7 @@ pub enum Selection {
 pub struct Scratch {
     json: json::Buffers,
     arena: Arena<'static>,
+    texts: Bump,
 }
 
 impl fmt::Debug for Scratch {
@@ -96,7 +113,6 @@ impl fmt::Debug for Scratch {
 }
 
 /// The evaluation of any number of statements and templates on one message, which is parsed at most once.
-#[derive(Debug)]
 pub struct Evaluation<'a> {
     context: Context<'a>,
     limits: Limits,
@@ -106,6 +122,25 @@ pub struct Evaluation<'a> {
     read: bool,
     arena: Arena<'a>,
     home: &'a mut Arena<'static>,
+    /// Text that functions make, kept until the message's end.
+    texts: &'a Bump,
+    /// Bytes in `texts`.
+    stored: usize,
+    entropy: &'a mut dyn Entropy,
+    trace_id: Option<u128>,
+    /// What the innermost nested query looks at.
+    element: Option<Value<'a>>,
+    /// Where the members of the object begin that a projection is making.
+    output_base: usize,
+}
+
+impl fmt::Debug for Evaluation<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Evaluation")
+            .field("context", &self.context)
+            .field("steps_left", &self.steps_left)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The payload, as far as it is known.
@@ -117,9 +152,19 @@ enum Payload<'a> {
 }
 
 impl<'a> Evaluation<'a> {
-    /// Begins the evaluation of a message. Nothing is parsed yet.
-    pub fn new(context: Context<'a>, limits: Limits, scratch: &'a mut Scratch) -> Self {
-        let Scratch { json, arena: home } = scratch;
+    /// Begins the evaluation of a message. Nothing is parsed yet. Random functions draw from `entropy`.
+    pub fn new(
+        context: Context<'a>,
+        limits: Limits,
+        scratch: &'a mut Scratch,
+        entropy: &'a mut dyn Entropy,
+    ) -> Self {
+        let Scratch {
+            json,
+            arena: home,
+            texts,
+        } = scratch;
+        texts.reset();
         Self {
             context,
             limits,
@@ -129,11 +174,46 @@ impl<'a> Evaluation<'a> {
             read: false,
             arena: std::mem::take(home),
             home,
+            texts,
+            stored: 0,
+            entropy,
+            trace_id: context.origin.trace_id,
+            element: None,
+            output_base: 0,
         }
     }
 
     pub(crate) fn context(&self) -> &Context<'a> {
         &self.context
+    }
+
+    pub(crate) fn version(&self) -> SqlVersion {
+        self.version
+    }
+
+    /// The source of random values that the evaluation was given.
+    pub fn entropy(&mut self) -> &mut dyn Entropy {
+        self.entropy
+    }
+
+    /// The message's random UUID, one for all its rules.
+    pub fn trace_id(&mut self) -> u128 {
+        match self.trace_id {
+            Some(bits) => bits,
+            None => *self.trace_id.insert(self.entropy.uuid_bits()),
+        }
+    }
+
+    /// The argument at this place; Undefined when it was left out.
+    pub(crate) fn argument(
+        &mut self,
+        arguments: &'a [Node],
+        place: usize,
+    ) -> Result<Value<'a>, EvalError> {
+        match arguments.get(place) {
+            Some(node) => self.evaluate(node),
+            None => Ok(Value::Undefined),
+        }
     }
 
     /// Runs a statement: first WHERE, and SELECT only when it is true. What SELECT writes replaces what is in `out`.
@@ -147,7 +227,11 @@ impl<'a> Evaluation<'a> {
         out: &mut Vec<u8>,
     ) -> Result<Selection, EvalError> {
         self.begin(statement.version);
+        self.arena.clear();
         out.clear();
+        if !statement.variables.is_empty() {
+            self.assign(&statement.variables)?;
+        }
         if let Some(condition) = &statement.condition {
             let value = self.evaluate(condition)?;
             if self.boolean(value) != Some(true) {
@@ -157,7 +241,8 @@ impl<'a> Evaluation<'a> {
         self.project(&statement.projection, star, out)
     }
 
-    /// Writes the text of a template, whole UTF-8, in place of what is in `out`. Undefined and Null are no text.
+    /// Writes the text of a template, whole UTF-8, in place of what is in `out`. Undefined and Null are no text. A template
+    /// that uses variables sees those of the statement that was selected last.
     ///
     /// # Errors
     /// When a limit is exceeded.
@@ -189,11 +274,30 @@ impl<'a> Evaluation<'a> {
 
     fn begin(&mut self, version: SqlVersion) {
         self.version = version;
-        self.arena.clear();
+        self.element = None;
+        self.output_base = 0;
+        self.arena.forget();
+    }
+
+    /// Evaluates SET. The values stay for the templates that follow.
+    fn assign(&mut self, variables: &'a [Node]) -> Result<(), EvalError> {
+        let mut bytes = 0;
+        for node in variables {
+            let value = self.evaluate(node)?;
+            if !matches!(value, Value::Undefined) {
+                bytes += self.json_bytes(value)?;
+            }
+            if bytes > VARIABLES_BYTES_MAX {
+                return Err(EvalError::Variables);
+            }
+            self.arena.variables.push(value);
+        }
+        self.arena.keep();
+        Ok(())
     }
 
     /// Counts evaluation steps.
-    fn step(&mut self, steps: usize) -> Result<(), EvalError> {
+    pub(crate) fn step(&mut self, steps: usize) -> Result<(), EvalError> {
         let steps = u32::try_from(steps).unwrap_or(u32::MAX);
         match self.steps_left.checked_sub(steps) {
             Some(left) => {
@@ -208,7 +312,7 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    fn check_output(&self, bytes: usize) -> Result<(), EvalError> {
+    pub(crate) fn check_output(&self, bytes: usize) -> Result<(), EvalError> {
         if bytes > self.limits.output_bytes_max {
             Err(EvalError::OutputBytes)
         } else {
@@ -233,7 +337,7 @@ impl<'a> Evaluation<'a> {
     }
 
     /// The payload's document, where a value of it shows that it was parsed.
-    fn parsed(&self) -> Option<&Document<'a>> {
+    pub(crate) fn parsed(&self) -> Option<&Document<'a>> {
         match &self.payload {
             Payload::Json(document) => Some(document),
             Payload::Unread(_) | Payload::Fault(_) => None,

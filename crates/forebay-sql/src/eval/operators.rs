@@ -103,7 +103,7 @@ impl<'a> Evaluation<'a> {
     }
 
     /// Appends the string form of a value to the arena's text; false when it has none.
-    fn append(&mut self, value: Value<'a>) -> bool {
+    pub(crate) fn append(&mut self, value: Value<'a>) -> bool {
         match value {
             Value::Text(Text::Borrowed(text)) => self.arena.text.extend_from_slice(text.as_bytes()),
             Value::Text(Text::Made(range)) => self.arena.text.extend_from_within(range.indexes()),

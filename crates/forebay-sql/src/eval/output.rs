@@ -94,7 +94,7 @@ impl<'a> Evaluation<'a> {
             if self.can_splice()? {
                 return self.splice(out);
             }
-            self.arena.clear();
+            self.arena.forget();
         }
         self.collect(items, false)?;
         self.write_output(None, out)?;
@@ -102,19 +102,19 @@ impl<'a> Evaluation<'a> {
     }
 
     /// Puts the members of all items into the arena, without those of a leading `*` when they will be spliced in.
-    fn collect(&mut self, items: &'a Items, without_star: bool) -> Result<(), EvalError> {
+    pub(super) fn collect(
+        &mut self,
+        items: &'a Items,
+        without_star: bool,
+    ) -> Result<(), EvalError> {
         // The members of `*` were there first, so every later one might be among them.
         let search = items.may_collide || (items.leading_star && !without_star);
         for item in &items.items {
             match item {
                 Item::Star if without_star => {}
                 Item::Star => {
-                    let root = self
-                        .document()
-                        .map(|document| Value::Payload(document.root()));
-                    if let Some(root) = root {
-                        self.merge(root, search)?;
-                    }
+                    let whole = self.whole();
+                    self.merge(whole, search)?;
                 }
                 Item::Members(node) => {
                     let value = self.evaluate(node)?;
@@ -133,7 +133,7 @@ impl<'a> Evaluation<'a> {
 
     /// Adds all members of an object; anything else has none.
     fn merge(&mut self, value: Value<'a>, search: bool) -> Result<(), EvalError> {
-        let empty = self.arena.output.is_empty();
+        let empty = self.arena.output.len() == self.output_base;
         match value {
             Value::Object(range) => {
                 for index in range.indexes() {
@@ -187,13 +187,15 @@ impl<'a> Evaluation<'a> {
         search: bool,
     ) -> Result<usize, EvalError> {
         self.step(1)?;
+        let base = self.output_base;
         let output = &mut self.arena.output;
         if search {
-            let visited = output.len() / 256;
+            let visited = (output.len() - base) / 256;
             let place = output
                 .iter()
+                .skip(base)
                 .position(|member| member.parent == parent && member.name == name);
-            if let Some(place) = place {
+            if let Some(place) = place.map(|place| base + place) {
                 let was_object = std::mem::replace(&mut output[place].value, value).is_none();
                 if was_object && value.is_some() {
                     // What dotted aliases had put into the object is gone with it.

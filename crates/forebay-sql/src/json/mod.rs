@@ -1,10 +1,12 @@
 //! The one door to JSON payloads: simd-json's tape, an exact parser for what the tape cannot carry, and the source
 //! text of every value, which copies keep.
 
+mod decoded;
 mod document;
 mod exact;
 mod scan;
 mod source;
 mod tape;
 
+pub(crate) use decoded::{Buffers as DecodedBuffers, Decoded, Node as DecodedNode};
 pub(crate) use document::{Buffers, Document, Elements, Item, Kind};

@@ -20,6 +20,10 @@ impl Decimal {
         coefficient: 0,
         exponent: 0,
     };
+    pub(crate) const ONE: Self = Self {
+        coefficient: 1,
+        exponent: 0,
+    };
     /// The greatest finite binary64.
     const BINARY64_MAX: Self = Self {
         coefficient: 17_976_931_348_623_157,
@@ -287,25 +291,6 @@ impl Decimal {
             exponent.into(),
             false,
         )
-    }
-
-    pub(super) fn rounded_half_up(self) -> i128 {
-        if let Some(whole) = self.whole() {
-            return whole;
-        }
-        let bound = i128::try_from(INT_BOUND).expect("10^34 fits") - 1;
-        if self.exponent >= 0 {
-            return bound * self.coefficient.signum();
-        }
-        match self.exponent.unsigned_abs() {
-            shift @ ..=38 => {
-                let unit = power_of_ten(shift);
-                let magnitude = self.coefficient.unsigned_abs();
-                let nearest = magnitude / unit + u128::from(magnitude % unit * 2 >= unit);
-                i128::try_from(nearest).unwrap_or(bound) * self.coefficient.signum()
-            }
-            _ => 0,
-        }
     }
 }
 

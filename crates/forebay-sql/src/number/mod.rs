@@ -3,13 +3,16 @@
 //! Arithmetic is decimal and exact until a result has more than 34 digits; then it is rounded half to even. A
 //! magnitude over 9.99…E999 is no number: such results are `None`, which SQL calls Undefined.
 
+mod binary;
 mod decimal;
 mod reading;
+mod rounding;
 mod text;
 
 use std::cmp::Ordering;
 
 pub(crate) use decimal::Decimal;
+pub(crate) use rounding::Rounding;
 
 use crate::SqlVersion;
 
@@ -58,7 +61,7 @@ impl Number {
     }
 
     /// An Int, or the rounded Decimal when it has more than 34 digits.
-    fn from_int(value: i128) -> Option<Self> {
+    pub(crate) fn from_int(value: i128) -> Option<Self> {
         if value.unsigned_abs() < INT_BOUND {
             Some(Self::Int(value))
         } else {
@@ -139,14 +142,6 @@ impl Number {
                 .decimal()
                 .remainder(other.decimal())
                 .map(|rest| Self::from_decimal(rest, version)),
-        }
-    }
-
-    /// The nearest Int, a half away from zero going up; saturates at 34 digits.
-    pub(crate) fn rounded_half_up(self) -> i128 {
-        match self {
-            Self::Int(value) => value,
-            Self::Decimal(value) => value.rounded_half_up(),
         }
     }
 

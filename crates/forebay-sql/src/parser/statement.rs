@@ -277,9 +277,11 @@ impl Parser<'_> {
         }
         self.expect_keyword("FROM")?;
         let source = self.query_source()?;
-        if self.take_keyword("AS") {
-            self.any_name("an alias")?;
-        }
+        let alias = if self.take_keyword("AS") {
+            Some(self.any_name("an alias")?.text)
+        } else {
+            None
+        };
         let condition = if self.take_keyword("WHERE") {
             Some(self.expression(Precedence::Or)?)
         } else {
@@ -288,6 +290,7 @@ impl Parser<'_> {
         Ok(Query {
             projection,
             source,
+            alias,
             condition,
         })
     }
