@@ -63,7 +63,7 @@ pub fn run(options: &DemoOptions) -> Result<Summary, Failure> {
     logging::install(&config.log, style())
         .map_err(|error| Failure::new(Exit::InputOutput, format!("cannot log: {error}")))?;
     end_process_when_vital_threads_panic();
-    let server = Server::start(config)?;
+    let server = setup.start_server(config, &endpoint, &options.set)?;
     setup.announce(&server, &endpoint, options);
 
     let run = RunId::new(&mut SeededEntropy::from_os());

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 
-use forebay_stream::{RunningServer, ServerConfig, StreamServer};
+use forebay_stream::{RunningServer, ServerConfig, ServerError, StreamServer};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -19,6 +19,8 @@ pub(super) const TOPIC: &str = "dt/{key}/telemetry";
 const MQTT_PORT: u16 = 1883;
 const ADMIN_PORT: u16 = 9464;
 const STREAM_PORT: u16 = 4567;
+/// Between the look at a port and the bind somebody else, such as another demo, can take it.
+const BIND_ATTEMPTS: usize = 3;
 
 /// A temporary directory with everything in it; it is removed at the end.
 pub(super) struct Setup {
@@ -53,17 +55,41 @@ impl Setup {
 
     /// Starts the embedded stream with its one stream.
     pub(super) async fn start_stream(&self, shards: u32) -> Result<RunningServer, Failure> {
-        let config = ServerConfig {
-            bind: free_address("stream", STREAM_PORT),
-            data_dir: Some(self.directory.path().join("stream")),
-            ..ServerConfig::default()
-        };
-        let failed = |error: forebay_stream::ServerError| {
+        let failed = |error: ServerError| {
             Failure::new(Exit::InputOutput, format!("embedded stream: {error}"))
         };
-        let server = StreamServer::start(config).await.map_err(failed)?;
+        let mut attempts = BIND_ATTEMPTS;
+        let server = loop {
+            attempts -= 1;
+            let config = ServerConfig {
+                bind: free_address("stream", STREAM_PORT),
+                data_dir: Some(self.directory.path().join("stream")),
+                ..ServerConfig::default()
+            };
+            match StreamServer::start(config).await {
+                Err(ServerError::Bind { .. }) if attempts > 0 => {}
+                outcome => break outcome.map_err(failed)?,
+            }
+        };
         server.create_stream(STREAM, shards).map_err(failed)?;
         Ok(server)
+    }
+
+    /// Starts the server with `config`, and where a port was taken meanwhile, with a new one.
+    pub(super) fn start_server(
+        &self,
+        mut config: Config,
+        endpoint: &str,
+        set: &[String],
+    ) -> Result<Server, Failure> {
+        for _ in 1..BIND_ATTEMPTS {
+            match Server::start(config) {
+                Err(failure) if failure.exit == Exit::Unreachable => {}
+                outcome => return outcome,
+            }
+            config = self.config(endpoint, set)?;
+        }
+        Server::start(config)
     }
 
     /// The server's configuration: a file like anybody's, with the settings of the command line above it.
