@@ -39,6 +39,21 @@ pub(crate) enum AckCode {
     QuotaExceeded,
 }
 
+impl AckCode {
+    /// What a refusal says to a person, beside its code: at most 128 bytes, nothing about how the server works inside.
+    pub(crate) fn explanation(self) -> Option<&'static str> {
+        match self {
+            Self::Success | Self::NoMatchingSubscribers => None,
+            Self::ImplementationSpecific => {
+                Some("a record of this message cannot be stored, now or later")
+            }
+            Self::NotAuthorised => Some("publishing to this topic is not allowed"),
+            Self::TopicNameInvalid => Some("the topic name is not accepted"),
+            Self::QuotaExceeded => Some("there is no room for this message now"),
+        }
+    }
+}
+
 /// What others may touch of a connection.
 #[derive(Debug)]
 pub(crate) struct Slot {

@@ -1,8 +1,8 @@
 //! Acknowledgements in both directions.
 
 use rumqttd::protocol::{
-    Packet, PubAck, PubAckReason, PubComp, PubCompReason, PubRec, PubRecReason, PubRel,
-    PubRelReason,
+    Packet, PubAck, PubAckProperties, PubAckReason, PubComp, PubCompReason, PubRec,
+    PubRecProperties, PubRecReason, PubRel, PubRelReason,
 };
 
 use super::Connection;
@@ -11,6 +11,9 @@ use crate::session::Stage;
 use crate::slot::{AckCode, Reply};
 use crate::worker::Worker;
 use forebay_core::Time;
+
+/// Bytes of a PUBACK or PUBREC with a short reason string, without its text.
+const EXPLAINED_BYTES: usize = 9;
 
 impl Connection {
     /// Writes the answers of all publishes that are ready, in the order in which the publishes came.
@@ -34,7 +37,11 @@ impl Connection {
         let pkid = reply.packet_id;
         if !reply.qos2 {
             let reason = puback_reason(code);
-            return self.send(worker, Packet::PubAck(PubAck { pkid, reason }, None));
+            let properties = self.explanation(code).map(|text| PubAckProperties {
+                reason_string: Some(text),
+                user_properties: Vec::new(),
+            });
+            return self.send(worker, Packet::PubAck(PubAck { pkid, reason }, properties));
         }
         if let Some(session) = &mut self.session {
             let refused = !matches!(code, AckCode::Success | AckCode::NoMatchingSubscribers);
@@ -46,7 +53,20 @@ impl Connection {
             }
         }
         let reason = pubrec_reason(code);
-        self.send(worker, Packet::PubRec(PubRec { pkid, reason }, None));
+        let properties = self.explanation(code).map(|text| PubRecProperties {
+            reason_string: Some(text),
+            user_properties: Vec::new(),
+        });
+        self.send(worker, Packet::PubRec(PubRec { pkid, reason }, properties));
+    }
+
+    /// The reason string of a refusal, unless the client wants none or takes no packet of that size (MQTT 5.0, 3.4.2.2.2).
+    fn explanation(&self, code: AckCode) -> Option<String> {
+        let text = code.explanation()?;
+        let session = self.session.as_ref()?;
+        let wanted =
+            session.problem_information && text.len() + EXPLAINED_BYTES <= session.packet_bytes_max;
+        wanted.then(|| text.to_owned())
     }
 
     pub(super) fn pubrel(&mut self, worker: &mut Worker, pkid: u16) -> Result<(), Cause> {

@@ -157,6 +157,7 @@ impl Connection {
             inflight: Inflight::default(),
             window: usize::from(window),
             packet_bytes_max: usize::try_from(request.packet_bytes_max).unwrap_or(usize::MAX),
+            problem_information: request.problem_information,
             expiry_was_zero: request.session_expiry == 0,
             scans: std::collections::VecDeque::new(),
             retained: std::collections::VecDeque::new(),

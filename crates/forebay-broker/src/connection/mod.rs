@@ -77,6 +77,8 @@ struct Session {
     /// Messages with QoS 1 and 2 that may be in flight to the client.
     window: usize,
     packet_bytes_max: usize,
+    /// Answers may carry a reason string.
+    problem_information: bool,
     /// The CONNECT asked for no session beyond the connection.
     expiry_was_zero: bool,
     /// Retained messages that new subscriptions are to get.

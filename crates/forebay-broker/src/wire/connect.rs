@@ -31,6 +31,8 @@ pub(crate) struct ConnectRequest {
     pub(crate) packet_bytes_max: u32,
     /// Session expiry interval in seconds that was asked for.
     pub(crate) session_expiry: u32,
+    /// Answers may carry a reason string (MQTT 5.0, 3.1.2.11.7).
+    pub(crate) problem_information: bool,
 }
 
 /// The message that a client leaves behind.
@@ -199,11 +201,13 @@ fn request(
         receive_maximum: u16::MAX,
         packet_bytes_max: u32::MAX,
         session_expiry: 0,
+        problem_information: version == Version::V5,
     };
     if let Some(options) = options {
         request.receive_maximum = options.receive_maximum.unwrap_or(u16::MAX);
         request.packet_bytes_max = options.max_packet_size.unwrap_or(u32::MAX);
         request.session_expiry = options.session_expiry_interval.unwrap_or(0);
+        request.problem_information = options.request_problem_info != Some(0);
     }
     request
 }

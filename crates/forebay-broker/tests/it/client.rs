@@ -106,6 +106,33 @@ impl Client {
         assert_eq!(self.packet(), expected);
     }
 
+    /// Reads a PUBACK or PUBREC that refuses, with its reason string, and returns first byte, identifier and code.
+    pub(crate) fn refusal(&mut self) -> (u8, u16, u8) {
+        let packet = self.packet();
+        let [
+            first,
+            length,
+            high,
+            low,
+            code,
+            properties,
+            0x1f,
+            0,
+            text,
+            ..,
+        ] = packet[..]
+        else {
+            panic!("no refusal with a reason string: {packet:x?}");
+        };
+        let lengths = [length, properties, text].map(usize::from);
+        assert_eq!(
+            lengths,
+            [packet.len() - 2, packet.len() - 6, packet.len() - 9]
+        );
+        assert!((10..=128).contains(&text), "{packet:x?}");
+        (first, u16::from_be_bytes([high, low]), code)
+    }
+
     pub(crate) fn publish(&mut self, topic: &str, payload: &[u8], flags: u8, id: u16, v5: bool) {
         self.send(&publish(topic, payload, flags, id, v5.then_some(&[])));
     }

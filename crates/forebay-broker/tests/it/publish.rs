@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use forebay_core::OnFull;
 
 use crate::bed::{Bed, Plan, wait_for};
-use crate::client::{End, publish};
+use crate::client::{End, connect_v5, publish};
 
 #[test]
 fn answers_say_what_became_of_a_publish() {
@@ -43,14 +43,42 @@ fn an_answer_waits_until_the_record_is_stored_and_answers_keep_their_order() {
 }
 
 #[test]
+fn a_refusal_explains_itself_only_to_clients_that_want_and_can_take_it() {
+    let bed = Bed::start();
+    bed.sink.failing.store(true, Ordering::SeqCst);
+    // Request Problem Information 0 and 1, Maximum Packet Size 16 and 256.
+    let wishes: [(&[u8], bool); 4] = [
+        (&[0x17, 0], false),
+        (&[0x17, 1], true),
+        (&[0x27, 0, 0, 0, 16], false),
+        (&[0x27, 0, 0, 1, 0], true),
+    ];
+    for (properties, explained) in wishes {
+        let mut client = bed.raw();
+        client.send(&connect_v5("a", 2, 60, properties));
+        assert_eq!(client.packet()[0], 0x20);
+        for (flags, first) in [(2, 0x40), (4, 0x50)] {
+            client.publish("r/x", b"{}", flags, 1, true);
+            if explained {
+                assert_eq!(client.refusal(), (first, 1, 0x83));
+            } else {
+                assert_eq!(client.packet(), [first, 4, 0, 1, 0x83, 0]);
+            }
+        }
+        client.send(&[0xe0, 0]);
+        client.end();
+    }
+}
+
+#[test]
 fn a_record_that_fails_for_good_is_a_negative_answer_where_there_is_one() {
     let bed = Bed::start();
     bed.sink.failing.store(true, Ordering::SeqCst);
     let mut new = bed.v5("new");
     new.publish("r/x", b"{}", 2, 1, true);
-    assert_eq!(new.packet(), [0x40, 4, 0, 1, 0x83, 0]);
+    assert_eq!(new.refusal(), (0x40, 1, 0x83));
     new.publish("r/x", b"{}", 4, 2, true);
-    assert_eq!(new.packet(), [0x50, 4, 0, 2, 0x83, 0]);
+    assert_eq!(new.refusal(), (0x50, 2, 0x83));
     // The id of a refused QoS 2 publish is free again.
     new.send(&[0x62, 2, 0, 2]);
     assert_eq!(new.packet(), [0x70, 4, 0, 2, 0x92, 0]);
@@ -113,7 +141,11 @@ fn reserved_topics_are_refused_and_basic_ingest_reaches_exactly_its_rule() {
         ("$aws/rules/missing/x", 2, 0x10),
     ] {
         new.publish(topic, b"{}", flags, 1, true);
-        assert_eq!(new.packet(), [0x40, 4, 0, 1, code, 0], "{topic}");
+        if code < 0x80 {
+            assert_eq!(new.packet(), [0x40, 4, 0, 1, code, 0], "{topic}");
+        } else {
+            assert_eq!(new.refusal(), (0x40, 1, code), "{topic}");
+        }
     }
     new.publish("$aws/rules/basic/a/b", b"{}", 2, 2, true);
     assert_eq!(new.packet(), [0x40, 2, 0, 2]);
