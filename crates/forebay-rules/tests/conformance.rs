@@ -281,7 +281,7 @@ fn statements() {
             _ => report.check(case, check_statement(case, rules)),
         }
     }
-    report.finish(cases.len(), 1227);
+    report.finish(cases.len(), 1265);
 }
 
 #[test]

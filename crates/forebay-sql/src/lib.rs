@@ -31,6 +31,7 @@ mod json;
 mod lexer;
 mod number;
 mod parser;
+mod pattern;
 mod program;
 mod span;
 mod statement;

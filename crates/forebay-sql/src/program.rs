@@ -2,6 +2,7 @@
 
 use crate::functions::Evaluate;
 use crate::number::Number;
+use crate::pattern::Pattern;
 use crate::syntax::Operator;
 
 /// An expression without anything left to check.
@@ -12,6 +13,8 @@ pub(crate) enum Node {
     Bool(bool),
     Number(Number),
     Text(Box<str>),
+    /// A constant regular expression, compiled.
+    Pattern(Box<Pattern>),
     /// A member of the payload, by the names that lead to it; no name is the payload itself.
     Payload(Box<[Box<str>]>),
     /// A member of the element that the innermost nested query looks at; no name is the element itself.

@@ -1,9 +1,166 @@
 //! Functions of regular expressions.
 
-use super::{Function, planned};
+use std::borrow::Cow;
+
+use super::{Function, Refusal, built};
+use crate::Code;
+use crate::eval::{EvalError, Evaluation};
+use crate::pattern::{Pattern, PatternError, Replacement};
+use crate::program::Node;
+use crate::value::{Text, Value};
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    planned("regexp_matches"),
-    planned("regexp_replace"),
-    planned("regexp_substr"),
+    built("regexp_matches", 2, 2, regexp_matches).prepared(prepare),
+    built("regexp_replace", 3, 3, regexp_replace).prepared(prepare),
+    built("regexp_substr", 2, 2, regexp_substr).prepared(prepare),
 ];
+
+/// Evaluation steps of compiling a pattern that is no constant.
+const COMPILATION_STEPS: usize = 2000;
+
+type Evaluated<'a> = Result<Value<'a>, EvalError>;
+
+/// A pattern, compiled with its rule or for this call.
+enum Found<'a> {
+    Constant(&'a Pattern),
+    Computed(Box<Pattern>),
+}
+
+impl Found<'_> {
+    fn pattern(&self) -> &Pattern {
+        match self {
+            Self::Constant(pattern) => pattern,
+            Self::Computed(pattern) => pattern,
+        }
+    }
+}
+
+/// Compiles a constant pattern. One that the JVM would not compile makes the call Undefined.
+fn prepare(arguments: &mut [Node]) -> Result<(), Refusal> {
+    let Some(argument) = arguments.get_mut(1) else {
+        return Ok(());
+    };
+    let Node::Text(text) = argument else {
+        return Ok(());
+    };
+    *argument = match Pattern::new(text) {
+        Ok(pattern) => Node::Pattern(Box::new(pattern)),
+        Err(PatternError::Invalid) => Node::Undefined,
+        Err(PatternError::Refused(construct)) => {
+            return Err(Refusal {
+                argument: 1,
+                code: Code::Pattern,
+                message: format!("the regular expression uses {construct}, which Forebay refuses"),
+            });
+        }
+    };
+    Ok(())
+}
+
+/// The text of the first argument and the pattern of the second, unless one of them is Undefined.
+fn operands<'a>(
+    evaluation: &mut Evaluation<'a>,
+    arguments: &'a [Node],
+) -> Result<Option<(&'a str, Found<'a>)>, EvalError> {
+    let text = evaluation.argument(arguments, 0)?;
+    let text = evaluation.text(text)?;
+    let pattern = match arguments.get(1) {
+        Some(Node::Pattern(pattern)) => Some(Found::Constant(pattern)),
+        _ => {
+            let pattern = evaluation.argument(arguments, 1)?;
+            match evaluation.text(pattern)? {
+                Some(pattern) => {
+                    evaluation.step(COMPILATION_STEPS + pattern.len())?;
+                    let compiled = Pattern::new(pattern).ok();
+                    compiled.map(|pattern| Found::Computed(Box::new(pattern)))
+                }
+                None => None,
+            }
+        }
+    };
+    Ok(text.zip(pattern))
+}
+
+/// `regexp_matches(s, r)`: whether `s` contains a match.
+fn regexp_matches<'a>(evaluation: &mut Evaluation<'a>, arguments: &'a [Node]) -> Evaluated<'a> {
+    let Some((text, found)) = operands(evaluation, arguments)? else {
+        return Ok(Value::Undefined);
+    };
+    let pattern = found.pattern();
+    evaluation.step(pattern.steps(text.len()))?;
+    Ok(pattern.is_match(text).map_or(Value::Undefined, Value::Bool))
+}
+
+/// `regexp_substr(s, r)`: the first match, else Undefined.
+fn regexp_substr<'a>(evaluation: &mut Evaluation<'a>, arguments: &'a [Node]) -> Evaluated<'a> {
+    let Some((text, found)) = operands(evaluation, arguments)? else {
+        return Ok(Value::Undefined);
+    };
+    let pattern = found.pattern();
+    evaluation.step(pattern.steps(text.len()))?;
+    Ok(match pattern.find(text) {
+        Ok(Some(found)) => Value::Text(Text::Borrowed(found)),
+        _ => Value::Undefined,
+    })
+}
+
+/// `regexp_replace(s, r, u)`: every match becomes `u`.
+fn regexp_replace<'a>(evaluation: &mut Evaluation<'a>, arguments: &'a [Node]) -> Evaluated<'a> {
+    let found = operands(evaluation, arguments)?;
+    let replacement = evaluation.argument(arguments, 2)?;
+    let replacement = evaluation.text(replacement)?;
+    let (Some((text, found)), Some(replacement)) = (found, replacement) else {
+        return Ok(Value::Undefined);
+    };
+    let pattern = found.pattern();
+    let Some(replacement) = Replacement::new(replacement, pattern) else {
+        return Ok(Value::Undefined);
+    };
+    match replace(evaluation, text, pattern, &replacement)? {
+        Some(Cow::Borrowed(text)) => Ok(Value::Text(Text::Borrowed(text))),
+        Some(Cow::Owned(text)) => evaluation.made(&text),
+        None => Ok(Value::Undefined),
+    }
+}
+
+/// The text with all matches replaced; `None` when a search was given up.
+fn replace<'a>(
+    evaluation: &mut Evaluation<'a>,
+    text: &'a str,
+    pattern: &Pattern,
+    replacement: &Replacement<'_>,
+) -> Result<Option<Cow<'a, str>>, EvalError> {
+    let mut out = String::new();
+    // Text up to `copied` is in `out`; the next search begins at `at`.
+    let (mut copied, mut at) = (0, 0);
+    let mut found_any = false;
+    while at <= text.len() {
+        evaluation.step(pattern.steps(0))?;
+        let captures = match pattern.captures(text, at) {
+            Ok(Some(captures)) => captures,
+            Ok(None) => break,
+            Err(_) => return Ok(None),
+        };
+        let Some(found) = captures.get(0) else {
+            break;
+        };
+        found_any = true;
+        evaluation.step((found.end() - at) / 32)?;
+        out.push_str(text.get(copied..found.start()).unwrap_or_default());
+        replacement.write(&captures, &mut out);
+        evaluation.check_output(out.len())?;
+        copied = found.end();
+        at = found.end();
+        if found.start() == found.end() {
+            // An empty match is taken once in each place.
+            let next = text.get(at..).and_then(|rest| rest.chars().next());
+            at += next.map_or(1, char::len_utf8);
+        }
+    }
+    if !found_any {
+        return Ok(Some(Cow::Borrowed(text)));
+    }
+    evaluation.step(text.len() / 32)?;
+    out.push_str(text.get(copied..).unwrap_or_default());
+    Ok(Some(Cow::Owned(out)))
+}
