@@ -1,9 +1,9 @@
-//! The language's conformance cases (`tests/conformance/sql.jsonl`, `templates.jsonl`): every case whose constructs
-//! exist runs and must pass; a case that needs a construct of [`NOT_YET`] must be refused with that construct's name.
+//! The language's conformance cases (`tests/conformance/sql.jsonl`, `templates.jsonl`): every statement must pass, and
+//! every template but those in the fields of an action that is not carried out.
 
 mod support;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -13,13 +13,6 @@ use forebay_rules::{
     Evaluated, RuleDocument, RuleError, RuleLimits, RuleOutcome, RuleSet, RuleSettings, Scratch,
 };
 use support::Json;
-
-/// What this version of Forebay refuses by name. A construct that is built leaves the list, and then its cases run.
-const NOT_YET: [&str; 2] = [
-    "the function",
-    // Not a construct of the language but a field of an action that is not carried out.
-    "republish",
-];
 
 /// One line of a case file.
 struct Case {
@@ -154,27 +147,6 @@ impl Case {
     }
 }
 
-/// The construct that keeps a case from running, if there is one.
-fn missing_construct(errors: &[RuleError]) -> Option<String> {
-    errors.iter().find_map(|error| match error {
-        RuleError::Text { diagnostic, .. } if error.code() == "R015" => {
-            let message = &diagnostic.message;
-            NOT_YET
-                .iter()
-                .find(|construct| message.starts_with(**construct))
-                .map(|construct| match *construct {
-                    "the function" => message
-                        .split('`')
-                        .nth(1)
-                        .expect("a name in quotes")
-                        .to_owned(),
-                    other => other.to_owned(),
-                })
-        }
-        _ => None,
-    })
-}
-
 #[derive(Default)]
 struct Report {
     ran: usize,
@@ -272,16 +244,9 @@ fn statements() {
     let mut report = Report::default();
     for case in &cases {
         let rules = case.rules(case.text("sql").expect("a case has a statement"), "k");
-        let errors = rules.as_ref().err().map_or(&[][..], Vec::as_slice);
-        // A statement that must be refused, and is for another reason as well, is judged by that one.
-        let is_refused =
-            case.expected("error").is_some() && errors.iter().any(|error| error.code() != "R015");
-        match missing_construct(errors) {
-            Some(construct) if !is_refused => report.exclude(case, construct),
-            _ => report.check(case, check_statement(case, rules)),
-        }
+        report.check(case, check_statement(case, rules));
     }
-    report.finish(cases.len(), 1265);
+    report.finish(cases.len(), 1284);
 }
 
 #[test]
@@ -302,10 +267,7 @@ fn templates() {
             case.text("template").expect("a template"),
         );
         match rules {
-            Err(errors) => match missing_construct(&errors) {
-                Some(construct) => report.exclude(case, construct),
-                None => report.check(case, Err(format!("refused: {errors:?}"))),
-            },
+            Err(errors) => report.check(case, Err(format!("refused: {errors:?}"))),
             Ok(rules) => {
                 let evaluated = case.evaluate(&rules);
                 let got = evaluated
@@ -323,29 +285,6 @@ fn templates() {
         }
     }
     report.finish(cases.len(), 52);
-}
-
-#[test]
-fn the_list_of_missing_constructs_is_no_longer_than_it_must_be() {
-    let statements = Case::read("sql.jsonl");
-    let mut seen = BTreeSet::from(["republish"]);
-    for case in &statements {
-        let errors = case
-            .rules(case.text("sql").expect("a statement"), "k")
-            .err()
-            .unwrap_or_default();
-        for error in errors.iter().filter(|error| error.code() == "R015") {
-            let RuleError::Text { diagnostic, .. } = error else {
-                continue;
-            };
-            seen.extend(
-                NOT_YET
-                    .iter()
-                    .find(|construct| diagnostic.message.starts_with(**construct)),
-            );
-        }
-    }
-    assert_eq!(seen, BTreeSet::from(NOT_YET));
 }
 
 #[test]

@@ -351,14 +351,6 @@ impl Compiler {
                 most,
                 evaluate,
             } => (fewest, most, evaluate),
-            Body::Planned => {
-                let message = format!(
-                    "the function `{}` is not supported by this version of Forebay",
-                    function.name
-                );
-                self.error(Code::Unsupported, message, name.span);
-                return Node::Undefined;
-            }
             Body::Remote(setting) => {
                 self.error(
                     Code::Unsupported,

@@ -24,6 +24,7 @@
 //! ```
 
 mod compiler;
+mod datetime;
 mod diagnostic;
 mod eval;
 mod functions;

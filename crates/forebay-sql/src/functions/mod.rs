@@ -57,8 +57,6 @@ pub(crate) enum Body {
         most: usize,
         evaluate: Evaluate,
     },
-    /// Refuses it: not built in this version.
-    Planned,
     /// Refuses it: it asks a service, and no source is configured for it. The name is that of the setting which would
     /// be that source.
     Remote(Option<&'static str>),
@@ -92,16 +90,6 @@ const fn built(name: &'static str, fewest: usize, most: usize, evaluate: Evaluat
             most,
             evaluate,
         },
-    }
-}
-
-const fn planned(name: &'static str) -> Function {
-    Function {
-        name,
-        since_2016: false,
-        takes_star: false,
-        prepare: None,
-        body: Body::Planned,
     }
 }
 
