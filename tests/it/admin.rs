@@ -294,12 +294,18 @@ fn a_stream_that_does_not_exist_is_shown_and_takes_nobody_out_of_the_balancer() 
     })?;
     ensure!(metrics.sum("forebay_records_pending", &[]) == 1.0);
     ensure!(metrics.sum("forebay_records_conservation_difference", &[]) == 0.0);
-    let status: Value = serde_json::from_str(&http::get(bed.forebay.admin(), "/statusz")?.body)?;
-    ensure!(status["streams"][0]["blocked"].is_string(), "{status:#}");
-    ensure!(
-        status["streams"][0]["last_error"]["code"] == "ResourceNotFoundException",
-        "{status:#}"
-    );
+    // The status of streams is as old as its last publication, ten times a second.
+    wait::until_true(
+        "the stream and its error to be shown",
+        Duration::from_secs(10),
+        || {
+            let body = http::get(bed.forebay.admin(), "/statusz")?.body;
+            let status: Value = serde_json::from_str(&body)?;
+            let stream = &status["streams"][0];
+            Ok(stream["blocked"].is_string()
+                && stream["last_error"]["code"] == "ResourceNotFoundException")
+        },
+    )?;
     for path in ["/readyz", "/livez"] {
         ensure!(http::get(bed.forebay.admin(), path)?.status == 200);
     }

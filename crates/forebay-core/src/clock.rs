@@ -1,5 +1,6 @@
 //! The door for time. State machines take a [`Time`] as an argument; only threads and tasks at the edge ask a [`Clock`].
 
+use std::fmt;
 use std::ops::{Add, AddAssign, Sub};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -67,6 +68,12 @@ pub trait Clock: Send + Sync + 'static {
 
     /// Now on the wall clock, in milliseconds since the Unix epoch: stamps for people and for `timestamp()`.
     fn wall_millis(&self) -> i64;
+}
+
+impl fmt::Debug for dyn Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
 }
 
 /// The operating system's clocks.

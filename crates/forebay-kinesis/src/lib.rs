@@ -29,4 +29,4 @@ mod testing;
 pub use config::{BatchSettings, CredentialSource, KinesisConfig, RateLimit};
 pub use sdk::SdkKinesis;
 pub use sender::{SenderSetup, SenderThread, SenderViewer};
-pub use status::StreamStatus;
+pub use status::{LastError, StreamStatus};

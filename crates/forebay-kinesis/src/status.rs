@@ -25,12 +25,33 @@ pub struct StreamStatus {
     pub oldest_pending: Option<Duration>,
     /// The error code for which it is held, or for which its shards are not known.
     pub blocked: Option<String>,
-    /// The last error code of a request, a record or a look for the shards.
-    pub last_error: Option<String>,
+    /// The last error of a request, a record or a look for the shards.
+    pub last_error: Option<LastError>,
     /// Lanes that send at most one unresolved record per key because records were refused lately.
     pub cautious_lanes: usize,
     /// Smallest factor of the lanes' rate limits.
     pub limiter_factor: f64,
+}
+
+/// An error that is remembered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastError {
+    /// The service's error code, or a word of ours where it sent none.
+    pub code: String,
+    /// What the service or the transport said.
+    pub message: String,
+    /// When, on the sender's clock.
+    pub at: Time,
+}
+
+impl LastError {
+    pub(crate) fn new(code: &str, message: &str, at: Time) -> Self {
+        Self {
+            code: code.to_owned(),
+            message: message.to_owned(),
+            at,
+        }
+    }
 }
 
 /// A status that is as old as its last publication, except for ages.

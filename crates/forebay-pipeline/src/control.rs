@@ -10,6 +10,7 @@ use forebay_rules::RuleSet;
 use crate::intake::Intake;
 use crate::shared::Shared;
 use crate::sink::{SinkEvent, SinkPort};
+use crate::tally::action_counters;
 use crate::{PipelineConfig, Sequencer, Stream};
 
 /// The ends of a new pipeline.
@@ -33,7 +34,8 @@ impl Pipeline {
         registry: &Registry,
         entropy: &mut dyn Entropy,
     ) -> Self {
-        let shared = Arc::new(Shared::new(config));
+        let actions = action_counters(rules, registry, config.rule_label_limit);
+        let shared = Arc::new(Shared::new(config, actions));
         let intakes = (0..shared.workers.len())
             .map(|worker| {
                 Intake::new(

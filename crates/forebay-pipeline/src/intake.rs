@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use forebay_core::{AckMode, Message, OnFull, QoS, SeededEntropy, Ticket, Time};
+use forebay_core::{AckMode, Clock, Message, OnFull, QoS, SeededEntropy, Ticket, Time};
 use forebay_metrics::Registry;
 use forebay_rules::{Evaluated, OutputRecord, RuleSet, Scratch};
 
@@ -25,6 +25,9 @@ const COPY_BELOW_BYTES: usize = 4096;
 
 /// Staged bytes after which the outbox goes to the sequencer within a turn.
 const OUTBOX_BYTES: u64 = 1024 * 1024;
+
+/// One evaluation in so many is timed: two looks at a clock cost more than some evaluations.
+const TIMED_EVERY: u32 = 64;
 
 /// How a publish wants to be answered.
 #[derive(Debug, Clone, Copy)]
@@ -106,6 +109,9 @@ pub struct Intake {
     needs: Needs,
     waiting: WaitingList,
     tally: Tally,
+    /// What evaluations are timed with. The state machine itself never asks it.
+    clock: Option<Arc<dyn Clock>>,
+    messages: u32,
 }
 
 impl Intake {
@@ -132,6 +138,8 @@ impl Intake {
             needs: Vec::new(),
             waiting: WaitingList::default(),
             tally,
+            clock: None,
+            messages: 0,
         }
     }
 
@@ -143,6 +151,11 @@ impl Intake {
     /// Sets what is woken when there is something to [`drain`](Self::drain). Drain once after it.
     pub fn set_wake(&self, wake: Arc<dyn Wake>) {
         self.port().wake.set(wake);
+    }
+
+    /// Sets the clock with which some evaluations are timed for the metrics. Without one, none is.
+    pub fn set_evaluation_clock(&mut self, clock: Arc<dyn Clock>) {
+        self.clock = Some(clock);
     }
 
     /// Evaluates a publish and stages its records, or parks it when there is no room for them.
@@ -235,6 +248,26 @@ impl Intake {
         }
     }
 
+    /// Runs the rules on a message; one message in [`TIMED_EVERY`] is timed.
+    fn run_rules(&mut self, message: &Message<'_>) {
+        self.messages = self.messages.wrapping_add(1);
+        let clock = self
+            .clock
+            .as_ref()
+            .filter(|_| self.messages.is_multiple_of(TIMED_EVERY));
+        let began = clock.map(|clock| clock.now());
+        self.rules.evaluate(
+            message,
+            &mut self.scratch,
+            &mut self.entropy,
+            &mut self.evaluated,
+        );
+        if let (Some(clock), Some(began)) = (clock, began) {
+            self.tally
+                .evaluated(&self.evaluated, clock.now().since(began));
+        }
+    }
+
     /// Fills `building` and says how the message is acknowledged and what happens without room; `Err(matched)` when
     /// it has no records.
     fn evaluate(
@@ -244,12 +277,7 @@ impl Intake {
         listener_ack: AckMode,
         now: Time,
     ) -> Result<(AckMode, OnFull), bool> {
-        self.rules.evaluate(
-            message,
-            &mut self.scratch,
-            &mut self.entropy,
-            &mut self.evaluated,
-        );
+        self.run_rules(message);
         self.tally.outcomes(&self.evaluated);
         let matched = self.evaluated.matched > 0;
         if self.evaluated.records.is_empty() {

@@ -68,11 +68,15 @@ pub struct Settlement {
     freed_total: u64,
     stored: u64,
     failed: u64,
+    /// Stored and failed records by rule, and the rules that have any, each once.
+    by_rule: Box<[(u64, u64)]>,
+    rules: Vec<u32>,
 }
 
 impl Settlement {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         let finished = shared.workers.iter().map(|_| Vec::new()).collect();
+        let by_rule = shared.actions.iter().map(|_| (0, 0)).collect();
         Self {
             shared,
             finished,
@@ -80,6 +84,8 @@ impl Settlement {
             freed_total: 0,
             stored: 0,
             failed: 0,
+            by_rule,
+            rules: Vec::new(),
         }
     }
 
@@ -101,6 +107,15 @@ impl Settlement {
             record.stream,
             "a record was settled for another stream"
         );
+        let (of_rule_stored, of_rule_failed) = &mut self.by_rule[record.rule as usize];
+        if *of_rule_stored + *of_rule_failed == 0 {
+            self.rules.push(record.rule);
+        }
+        *(if failed {
+            of_rule_failed
+        } else {
+            of_rule_stored
+        }) += 1;
         let charge = u64::from(record.charge);
         self.freed_total += charge;
         match &mut self.freed {
@@ -133,6 +148,11 @@ impl Settlement {
     pub fn flush(&mut self) {
         if self.stored == 0 && self.failed == 0 {
             return;
+        }
+        for rule in self.rules.drain(..) {
+            let (stored, failed) = std::mem::take(&mut self.by_rule[rule as usize]);
+            self.shared.actions[rule as usize].success.increment(stored);
+            self.shared.actions[rule as usize].failure.increment(failed);
         }
         let counts = &self.shared.counts;
         counts

@@ -12,6 +12,7 @@ use crate::budget::Budget;
 use crate::mailbox::Mailbox;
 use crate::sink::SinkEvent;
 use crate::stream::Streams;
+use crate::tally::ActionCounters;
 use crate::{PipelineConfig, Record, Stream};
 
 /// Wakes the owner of a mailbox. May be called from any thread, often, and when there is nothing to do.
@@ -135,11 +136,13 @@ pub(crate) struct Shared {
     pub(crate) sequencer_wake: WakeSlot,
     pub(crate) sink_wake: WakeSlot,
     pub(crate) counts: Counts,
+    /// How the actions of each rule ended, by rule index.
+    pub(crate) actions: Box<[ActionCounters]>,
     pub(crate) draining: AtomicBool,
 }
 
 impl Shared {
-    pub(crate) fn new(config: PipelineConfig) -> Self {
+    pub(crate) fn new(config: PipelineConfig, actions: Box<[ActionCounters]>) -> Self {
         let share = (config.ingest_bytes as f64 * config.per_stream_share) as u64;
         Self {
             ingest: Budget::new(config.ingest_bytes),
@@ -154,6 +157,7 @@ impl Shared {
             sequencer_wake: WakeSlot::default(),
             sink_wake: WakeSlot::default(),
             counts: Counts::default(),
+            actions,
             draining: AtomicBool::new(false),
             config,
         }

@@ -1,12 +1,50 @@
 //! Counts of one worker, added up in plain memory and handed to the metrics once per turn.
 
-use forebay_metrics::{BatchedCounter, Registry};
+use std::time::Duration;
+
+use forebay_metrics::{BatchedCounter, Counter, HistogramShard, Registry, buckets};
 use forebay_rules::{ErrorKind, Evaluated, RuleOutcome, RuleSet};
 
 use crate::settlement::FailureReason;
 
 /// The label of rules beyond the limit of label values.
 const OTHER: &str = "other";
+
+/// How the actions of one rule ended: one count per action and message, after all retries.
+#[derive(Debug)]
+pub(crate) struct ActionCounters {
+    pub(crate) success: Counter,
+    pub(crate) failure: Counter,
+}
+
+/// The counters of every rule's actions, by rule index.
+pub(crate) fn action_counters(
+    rules: &RuleSet,
+    registry: &Registry,
+    label_limit: usize,
+) -> Box<[ActionCounters]> {
+    let rules = rules.rules().iter().enumerate();
+    rules
+        .map(|(index, rule)| {
+            let rule = label_of(index, rule.name(), label_limit);
+            ActionCounters {
+                success: action_counter(registry, rule, "success"),
+                failure: action_counter(registry, rule, "failure"),
+            }
+        })
+        .collect()
+}
+
+fn action_counter(registry: &Registry, rule: &str, result: &str) -> Counter {
+    let labels = [("rule", rule), ("action", "kinesis"), ("result", result)];
+    let help = "Actions of rules by their end, one per action and message.";
+    registry.counter("forebay_rule_actions_total", help, &labels)
+}
+
+/// The label of a rule: its name, or the common one beyond the limit.
+fn label_of(index: usize, name: &str, limit: usize) -> &str {
+    if index < limit { name } else { OTHER }
+}
 
 /// The counters of one rule.
 #[derive(Debug)]
@@ -16,7 +54,10 @@ struct RuleSums {
     filtered: BatchedCounter,
     failed: BatchedCounter,
     records: BatchedCounter,
+    /// Actions that failed before there was a record.
+    actions_failed: BatchedCounter,
     errors: [BatchedCounter; ErrorKind::ALL.len()],
+    evaluation: HistogramShard,
     /// True while the rule is on the list of rules to flush.
     listed: bool,
 }
@@ -39,7 +80,13 @@ impl RuleSums {
         let help = "Records that rules produced for streams.";
         let records =
             registry.counter("forebay_kinesis_user_records_received_total", help, &labels);
+        let help =
+            "Time to evaluate a rule on a message, statement and templates; one message in 64.";
+        let name = "forebay_rule_evaluation_seconds";
+        let evaluation = registry.histogram(name, help, &labels, buckets::EVALUATION);
         Self {
+            actions_failed: BatchedCounter::new(action_counter(registry, rule, "failure")),
+            evaluation: evaluation.shard(),
             matched: BatchedCounter::new(matched),
             selected: executed("selected"),
             filtered: executed("filtered"),
@@ -61,6 +108,7 @@ impl RuleSums {
             sum.flush();
         }
         self.records.flush();
+        self.actions_failed.flush();
         self.errors.iter_mut().for_each(BatchedCounter::flush);
     }
 }
@@ -80,12 +128,11 @@ pub(crate) struct Tally {
 
 impl Tally {
     pub(crate) fn new(rules: &RuleSet, registry: &Registry, label_limit: usize) -> Self {
-        let label = |index: usize, name| if index < label_limit { name } else { OTHER };
         let rule_sums = rules
             .rules()
             .iter()
             .enumerate()
-            .map(|(index, rule)| RuleSums::new(registry, label(index, rule.name())))
+            .map(|(index, rule)| RuleSums::new(registry, label_of(index, rule.name(), label_limit)))
             .collect();
         let counter = |name, help, labels: &[(&'static str, &str)]| {
             BatchedCounter::new(registry.counter(name, help, labels))
@@ -140,9 +187,13 @@ impl Tally {
                 RuleOutcome::Error(kind) => {
                     sums.errors[kind as usize].add(1);
                     // A result that is no outgoing payload ends the rule; other errors stand beside its outcome.
-                    if kind == ErrorKind::Eval {
-                        sums.matched.add(1);
-                        sums.failed.add(1);
+                    match kind {
+                        ErrorKind::Eval => {
+                            sums.matched.add(1);
+                            sums.failed.add(1);
+                        }
+                        ErrorKind::Template | ErrorKind::Action => sums.actions_failed.add(1),
+                        _ => {}
                     }
                 }
             }
@@ -154,14 +205,29 @@ impl Tally {
         self.unknown_rule.add(u64::from(evaluated.unknown_rule));
     }
 
+    /// One evaluation took this long; shared evenly by the rules that ran.
+    pub(crate) fn evaluated(&self, evaluated: &Evaluated, took: Duration) {
+        let ran = evaluated.matched.max(1);
+        let each = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX) / u64::from(ran);
+        let mut last = None;
+        for (rule, _) in &evaluated.outcomes {
+            // A rule may have several outcomes, one behind the other.
+            if last.replace(rule) != Some(rule) {
+                self.rules[*rule as usize].evaluation.record(each);
+            }
+        }
+    }
+
     /// A record that does not fit what one message may produce.
     pub(crate) fn over_limit(&mut self, rule: u32) {
-        self.touch(rule).errors[ErrorKind::Limit as usize].add(1);
+        let sums = self.touch(rule);
+        sums.errors[ErrorKind::Limit as usize].add(1);
+        sums.actions_failed.add(1);
     }
 
     /// A record for one stream too many.
     pub(crate) fn too_many_streams(&mut self, rule: u32) {
-        self.touch(rule);
+        self.touch(rule).actions_failed.add(1);
         self.too_many_streams.add(1);
     }
 

@@ -12,6 +12,7 @@ use super::{Aggregator, Effects, Note};
 use crate::api::{EntryAnswer, PutRecordsAnswer};
 use crate::backoff::{Backoff, RETRY_AFTER_MAX};
 use crate::classify::{CallError, CallFailure, Class, Reach, UNKNOWN_ATTEMPTS_MAX, record_code};
+use crate::status::LastError;
 
 /// Shortest pause of a stream that is throttled as a whole.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -85,6 +86,7 @@ impl Aggregator {
         let mut entries = entries.into_iter();
         let mut wrong_shard = 0;
         let mut stream_throttled = false;
+        let mut last_refusal = None;
         for part in parts {
             let answers = &answer.entries[part.entries.clone()];
             self.count_inversions(&part, entries.as_slice(), answers, effects);
@@ -105,7 +107,7 @@ impl Aggregator {
                             lane: part.lane,
                             code,
                         });
-                        self.last_error = Some(code.clone());
+                        last_refusal = Some((code, message));
                         let class = record_code(code);
                         stream_throttled |= class == Class::Throttled(Reach::Stream);
                         tally.throttled += usize::from(matches!(class, Class::Throttled(_)));
@@ -133,6 +135,9 @@ impl Aggregator {
                 }
             }
             self.close_part(&part, &tally, None, now, entropy, effects);
+        }
+        if let Some((code, message)) = last_refusal {
+            self.last_error = Some(LastError::new(code, message, now));
         }
         if wrong_shard > 0 {
             effects.note(Note::WrongShard {
@@ -167,7 +172,7 @@ impl Aggregator {
             request_id: error.request_id.as_deref(),
             records,
         });
-        self.last_error = Some(error.code.clone());
+        self.last_error = Some(LastError::new(&error.code, &error.message, now));
         let probe = request.probe;
         match class {
             Class::Configuration => {

@@ -21,7 +21,6 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use compact_str::CompactString;
 use forebay_core::{Ordering, ShardMap, Time};
 use forebay_pipeline::{FailureReason, LaneTable, Record};
 
@@ -29,6 +28,7 @@ pub use self::entry::{Closed, Entry, Part, Request, RequestId};
 use self::hold::Hold;
 use self::lane::{LaneMode, LaneState};
 use crate::config::BatchSettings;
+use crate::status::LastError;
 
 /// Where a stream's batches wait: the pipeline's lanes, or a double of them.
 pub trait Batches: Send + Sync {
@@ -187,7 +187,7 @@ pub struct Aggregator {
     histories: BTreeMap<u64, (u32, bool)>,
     /// When [`poll`](Self::poll) has something to do again.
     due: Time,
-    last_error: Option<CompactString>,
+    last_error: Option<LastError>,
 }
 
 impl std::fmt::Debug for Aggregator {
@@ -486,8 +486,8 @@ impl Aggregator {
     }
 
     /// The last error code of a request or record.
-    pub fn last_error(&self) -> Option<&str> {
-        self.last_error.as_deref()
+    pub fn last_error(&self) -> Option<&LastError> {
+        self.last_error.as_ref()
     }
 
     /// Counts the lane tables of the stream; 0 before the first.

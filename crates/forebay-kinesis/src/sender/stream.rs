@@ -17,7 +17,7 @@ use crate::discovery::{Discovery, Look};
 use crate::encode;
 use crate::log_gate::LogGate;
 use crate::metrics::{SinkMetrics, Stored, StreamMetrics};
-use crate::status::{Published, StreamStatus};
+use crate::status::{LastError, Published, StreamStatus};
 
 /// Shortest time between two lines about throttling of a shard.
 const THROTTLE_LOG_INTERVAL: Duration = Duration::from_secs(60);
@@ -71,7 +71,7 @@ pub(super) struct StreamSink {
     pub(super) forget: bool,
     /// The code for which the shards are not known.
     pub(super) undiscovered: Option<CompactString>,
-    pub(super) last_look_error: Option<CompactString>,
+    pub(super) last_look_error: Option<LastError>,
     pub(super) logs: Logs,
     /// When the figures are published next; [`Time::NEVER`] when they are up to date and nothing ages.
     pub(super) publish_due: Time,
@@ -168,10 +168,8 @@ impl StreamSink {
         let bytes = self.aggregator.in_flight_bytes();
         self.metrics
             .show_stream(self.aggregator.epoch(), shards, in_flight, bytes);
-        let last_error = self
-            .aggregator
-            .last_error()
-            .or(self.last_look_error.as_deref());
+        let errors = [self.aggregator.last_error(), self.last_look_error.as_ref()];
+        let last_error = errors.into_iter().flatten().max_by_key(|error| error.at);
         let oldest = figures.iter().filter_map(|lane| lane.oldest).min();
         let status = StreamStatus {
             name: self.stream.name().as_str().to_owned(),
@@ -182,7 +180,7 @@ impl StreamSink {
             in_flight,
             oldest_pending: None,
             blocked: self.blocked().map(str::to_owned),
-            last_error: last_error.map(str::to_owned),
+            last_error: last_error.cloned(),
             cautious_lanes: figures.iter().filter(|lane| lane.cautious).count(),
             limiter_factor: figures.iter().map(|lane| lane.factor).fold(1.0, f64::min),
         };

@@ -11,6 +11,7 @@ use crate::api::{KinesisApi, PutRecordsAnswer};
 use crate::classify::CallError;
 use crate::discovery::{Finding, Look};
 use crate::metrics::Refresh;
+use crate::status::LastError;
 
 impl<A: KinesisApi> Sender<A> {
     /// Takes a call that has come back.
@@ -131,7 +132,7 @@ impl<A: KinesisApi> Sender<A> {
                     sink.metrics.set_blocked(Some(&code));
                     sink.undiscovered = Some(code.clone());
                 }
-                sink.last_look_error = Some(code);
+                sink.last_look_error = Some(LastError::new(&code, &message, now));
             }
         }
     }

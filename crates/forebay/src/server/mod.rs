@@ -107,12 +107,15 @@ impl Server {
         facts::register(&config, &registry);
         let phase = Arc::new(Phase::default());
         let mut entropy = SeededEntropy::new(SeededEntropy::from_os().next_u64());
-        let pipeline = Pipeline::new(
+        let mut pipeline = Pipeline::new(
             settings::pipeline(&config),
             &config.rule_set,
             &registry,
             &mut entropy,
         );
+        for intake in &mut pipeline.intakes {
+            intake.set_evaluation_clock(Arc::clone(&clock));
+        }
         let (sequencing, sending) = (Beat::default(), Beat::default());
         let sequencer = SequencerThread::start(
             pipeline.sequencer,

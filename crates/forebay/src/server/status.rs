@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use forebay_admin::{
-    BudgetStatus, ConnectionStatus, Conservation, ListenerStatus, RuleStatus, Status, StreamStatus,
+    BudgetStatus, ConnectionStatus, Conservation, LastError, ListenerStatus, RuleStatus, Status,
+    StreamStatus,
 };
 use forebay_broker::BrokerObserver;
 use forebay_core::{Clock, Time};
@@ -106,7 +107,7 @@ impl StatusSource {
             },
             listeners: broker.map_or_else(Vec::new, |broker| self.listeners(&broker)),
             rules: self.rules(),
-            streams: self.streams(),
+            streams: self.streams(self.clock.now()),
             budgets: vec![BudgetStatus {
                 name: "memory.ingest".to_owned(),
                 used_bytes,
@@ -134,18 +135,22 @@ impl StatusSource {
             .collect()
     }
 
-    fn streams(&self) -> Vec<StreamStatus> {
+    fn streams(&self, now: Time) -> Vec<StreamStatus> {
         self.sender
             .status()
             .into_iter()
             .map(|stream| StreamStatus {
+                last_error: stream.last_error.map(|error| LastError {
+                    code: error.code,
+                    message: error.message,
+                    age_seconds: now.since(error.at).as_secs_f64(),
+                }),
                 name: stream.name,
                 shards: (stream.shards > 0).then_some(stream.shards as u64),
                 pending_records: stream.pending as u64,
                 pending_bytes: stream.pending_bytes as u64,
                 blocked: stream.blocked,
                 oldest_pending_seconds: stream.oldest_pending.map(|age| age.as_secs_f64()),
-                ..StreamStatus::default()
             })
             .collect()
     }
