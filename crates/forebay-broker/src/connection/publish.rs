@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use forebay_core::topic::{TopicError, validate_name};
-use forebay_core::{AckMode, Message, Origin, QoS};
+use forebay_core::{AckMode, Message, Origin, Properties, QoS};
 use forebay_pipeline::{Admission, Publish};
+use rumqttd::protocol::PublishProperties;
 
 use super::{Connection, Moment, OWN_BLOCK_BYTES, READ_BUFFER_BYTES};
 use crate::metrics::{Limit, Rejected};
@@ -24,6 +25,17 @@ struct Accepted<'a> {
     qos: QoS,
     /// It goes to one rule and to nobody else.
     basic_ingest: bool,
+}
+
+/// The properties of a packet as functions of rules see them.
+fn rule_properties(properties: &PublishProperties) -> Properties<'_> {
+    Properties {
+        content_type: properties.content_type.as_deref(),
+        response_topic: properties.response_topic.as_deref(),
+        correlation_data: properties.correlation_data.as_deref(),
+        is_utf8: properties.payload_format_indicator == Some(1),
+        user: &properties.user_properties,
+    }
 }
 
 impl Connection {
@@ -226,7 +238,8 @@ impl Connection {
             self.open_slot(worker, publish.packet_id, qos2, at)
                 .ok_or(Cause::ServerError)?
         };
-        let admission = self.admit(worker, accepted, slot, at);
+        let properties = publish.properties.as_deref();
+        let admission = self.admit(worker, accepted, properties, slot, at);
         if admission == Admission::Rejected {
             worker.tally.rejected(Rejected::Overload);
         } else if let Some(publication) = publication.filter(|_| targets > 0) {
@@ -243,15 +256,21 @@ impl Connection {
         &self,
         worker: &mut Worker,
         accepted: &Accepted<'_>,
+        properties: Option<&PublishProperties>,
         slot: u32,
         at: Moment,
     ) -> Admission {
+        let origin = Origin {
+            source_ip: Some(self.peer.ip().to_canonical()),
+            properties: properties.map(rule_properties).unwrap_or_default(),
+            ..Origin::UNKNOWN
+        };
         let message = Message {
             topic: accepted.topic,
             payload: &accepted.payload,
             client_id: self.session.as_ref().map(|session| &*session.client_id),
             timestamp_ms: at.wall_millis,
-            origin: &Origin::UNKNOWN,
+            origin: &origin,
         };
         let publish = Publish {
             qos: accepted.qos,

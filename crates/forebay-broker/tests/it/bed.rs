@@ -139,6 +139,11 @@ fn rules() -> Arc<RuleSet> {
     let documents = vec![
         rule("stored", "SELECT * FROM 'r/#'"),
         rule("basic", "SELECT * FROM 'only/basic/ingest'"),
+        rule(
+            "origin",
+            "SELECT * FROM 'o' WHERE sourceip() = '127.0.0.1' AND get_mqtt_property('content_type') = 'text/x' \
+             AND get(get_user_properties('k'), 0) = 'v'",
+        ),
     ];
     Arc::new(RuleSet::build(documents, RuleLimits::default()).unwrap())
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use forebay_core::OnFull;
 
 use crate::bed::{Bed, Plan, wait_for};
-use crate::client::{End, connect_v5, publish};
+use crate::client::{End, connect_v5, publish, text};
 
 #[test]
 fn answers_say_what_became_of_a_publish() {
@@ -164,6 +164,23 @@ fn reserved_topics_are_refused_and_basic_ingest_reaches_exactly_its_rule() {
     let mut old = bed.v3("old");
     old.publish("$aws/rules/missing", b"{}", 2, 1, false);
     assert_eq!(old.packet(), [0x40, 2, 0, 1]);
+}
+
+#[test]
+fn rules_see_the_address_and_the_properties_of_a_publish() {
+    let bed = Bed::start();
+    let mut client = bed.v5("c");
+    let content_type = |value: &str| [vec![3], text(value)].concat();
+    let user = [vec![0x26], text("k"), text("v")].concat();
+    for (id, properties, records) in [
+        (1, [content_type("other"), user.clone()].concat(), 0),
+        (2, content_type("text/x"), 0),
+        (3, [content_type("text/x"), user].concat(), 1),
+    ] {
+        client.send(&publish("o", b"{}", 2, id, Some(&properties)));
+        assert_eq!(client.packet().get(..1), Some(&[0x40][..]));
+        assert_eq!(bed.sink.settled.load(Ordering::SeqCst), records);
+    }
 }
 
 #[test]
