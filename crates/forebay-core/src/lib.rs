@@ -15,6 +15,7 @@
 mod ack;
 mod clock;
 mod entropy;
+mod fs;
 mod hash_key;
 pub mod limits;
 mod message;
@@ -29,6 +30,7 @@ pub mod topic;
 pub use ack::{AckMode, QoS};
 pub use clock::{Clock, ManualClock, SystemClock, Time};
 pub use entropy::{Entropy, SeededEntropy};
+pub use fs::{Fs, FsError, FsErrorKind, FsFile, FsMedium, OpenMode};
 pub use hash_key::{HashKey, HashKeyError};
 pub use message::{Message, Origin, Properties};
 pub use ordering::{OnFull, Ordering};
