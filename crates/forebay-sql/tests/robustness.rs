@@ -153,9 +153,34 @@ fn expression() -> impl Strategy<Value = String> {
                     .collect();
                 format!("{{{}}}", members.join(", "))
             }),
-            inner.prop_map(|a| format!("topic({a})")),
+            inner.clone().prop_map(|a| format!("topic({a})")),
+            (function(), proptest::collection::vec(inner.clone(), 0..4))
+                .prop_map(|(name, arguments)| format!("{name}({})", arguments.join(", "))),
+            (inner.clone(), inner.clone(), inner.clone())
+                .prop_map(|(v, when, then)| format!("CASE {v} WHEN {when} THEN {then} ELSE a END")),
+            (
+                inner.clone(),
+                prop::sample::select(&["String", "Int", "Double", "Bool"][..])
+            )
+                .prop_map(|(value, target)| format!("CAST({value} AS {target})")),
+            (inner.clone(), inner.clone(), "[a-c]").prop_map(|(value, condition, alias)| {
+                format!("(SELECT *, {value} AS b.c FROM l AS {alias} WHERE {condition})")
+            }),
+            (inner.clone(), inner).prop_map(|(value, source)| {
+                format!("EXISTS (SELECT VALUE {value} FROM {source})")
+            }),
         ]
     })
+}
+
+fn function() -> impl Strategy<Value = &'static str> {
+    const NAMES: &str = "abs acos atan2 bitand bitnot bitor bitxor ceil cosh exp floor ln log mod power rand round sign \
+        sqrt tan trunc chr concat endswith indexof length lower lpad ltrim numbytes replace rpad rtrim startswith \
+        substring trim upper regexp_matches regexp_replace regexp_substr md2 md5 sha1 sha224 sha256 sha384 sha512 get \
+        get_or_default isnull isundefined nanvl parse_time time_to_epoch newuuid traceid accountid principal sourceip \
+        sql_version get_mqtt_property get_user_properties";
+    let names: Vec<_> = NAMES.split(' ').collect();
+    prop::sample::select(names)
 }
 
 fn item() -> impl Strategy<Value = String> {
