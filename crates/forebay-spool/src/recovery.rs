@@ -175,7 +175,7 @@ impl<F: Fs> Spool<F> {
             config,
             fs,
         };
-        let tail = spool.read_segments(files.live, &mut replay)?;
+        let tail = spool.read_segments(files.live, newest, &mut replay)?;
         let max_seq = replay
             .prior_end
             .max(newest.map_or(1, |newest| newest.next_seq));
@@ -207,6 +207,7 @@ impl<F: Fs> Spool<F> {
     fn read_segments(
         &mut self,
         found: BTreeMap<u64, Found<F::File>>,
+        newest: Option<&Checkpoint>,
         replay: &mut Replay,
     ) -> Result<Vec<FrameBuffer>, OpenError> {
         // From the newest down: frames with numbers from a segment's first on are void in all older ones.
@@ -215,6 +216,16 @@ impl<F: Fs> Spool<F> {
         for (epoch, (header, _)) in found.iter().rev() {
             limits.insert(*epoch, limit);
             limit = limit.min(header.base_frame);
+        }
+        // A segment that had taken over frames may be settled and gone since. What it made void stays void: all but the
+        // newest segment of a checkpoint had their end.
+        for listed in newest
+            .iter()
+            .flat_map(|newest| newest.segments.iter().rev().skip(1))
+        {
+            if let Some(limit) = limits.get_mut(&listed.header.epoch) {
+                *limit = listed.end_frame.min(*limit);
+            }
         }
         let mut tail = Vec::new();
         let mut certain = true;
