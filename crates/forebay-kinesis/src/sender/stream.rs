@@ -159,6 +159,12 @@ impl StreamSink {
             .or_else(|| self.aggregator.blocked())
     }
 
+    /// Counts what the stream holds, from its queues. Takes what all streams held and returns what they hold now.
+    pub(super) fn count_held(&mut self, all: usize) -> usize {
+        let held = self.aggregator.held();
+        all + held - std::mem::replace(&mut self.held, held)
+    }
+
     /// Looks at the queues and shows what is there.
     pub(super) fn publish(&mut self, now: Time) -> Published {
         let figures = self.aggregator.lane_figures(now);

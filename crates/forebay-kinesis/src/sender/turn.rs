@@ -83,8 +83,7 @@ impl<A: KinesisApi> Sender<A> {
             self.api.refresh_credentials();
         }
         // What is settled is no longer counted here before it is counted there: a scrape never finds a record twice.
-        let held = sink.aggregator.held();
-        self.held = self.held + held - std::mem::replace(&mut sink.held, held);
+        self.held = sink.count_held(self.held);
         self.port.set_held(self.held);
         // One answer, one settlement: whoever waits for these records need not wait for other streams.
         self.settlement.flush();
@@ -198,7 +197,7 @@ impl<A: KinesisApi> Sender<A> {
             self.look(index, sink);
         }
         self.install_new_map(sink);
-        self.count_held(sink);
+        self.held = sink.count_held(self.held);
         self.publish(index, sink, now);
         self.set_timer(index, sink);
     }
@@ -262,7 +261,7 @@ impl<A: KinesisApi> Sender<A> {
         };
         sink.forget |= recreated;
         sink.installing = true;
-        self.count_held(sink);
+        self.held = sink.count_held(self.held);
         self.port.set_held(self.held);
         self.port.install_map(&sink.stream, map, returned);
     }
@@ -282,12 +281,6 @@ impl<A: KinesisApi> Sender<A> {
         } else {
             Time::NEVER
         };
-    }
-
-    /// Counts what the stream holds, from its queues.
-    fn count_held(&mut self, sink: &mut StreamSink) {
-        let held = sink.aggregator.held();
-        self.held = self.held + held - std::mem::replace(&mut sink.held, held);
     }
 
     fn set_timer(&mut self, index: usize, sink: &mut StreamSink) {
