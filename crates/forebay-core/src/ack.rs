@@ -36,21 +36,49 @@ impl QoS {
 pub enum AckMode {
     /// When its records were admitted: AWS IoT's own meaning, "taken, not kept".
     Accept,
+    /// When every record of the message is in a log on the local disk that was flushed to the device.
+    Spool,
     /// When every record of the message has a sequence number from Kinesis, or reached its other end.
     Stored,
 }
 
 impl AckMode {
     /// All modes, weakest first.
-    pub const ALL: [AckMode; 2] = [AckMode::Accept, AckMode::Stored];
+    pub const ALL: [AckMode; 3] = [AckMode::Accept, AckMode::Spool, AckMode::Stored];
 
     /// The name in configuration files and metric labels.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Accept => "accept",
+            Self::Spool => "spool",
             Self::Stored => "stored",
         }
     }
 }
 
 text_by_name!(AckMode);
+
+/// What a publish of mode [`AckMode::Spool`] gets while the log cannot be written. Both keep the promise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum OnSpoolFailure {
+    /// It is acknowledged as in mode [`AckMode::Stored`] until the log can be written again.
+    #[default]
+    Stored,
+    /// It waits until the log can be written again.
+    Stall,
+}
+
+impl OnSpoolFailure {
+    /// All policies.
+    pub const ALL: [OnSpoolFailure; 2] = [Self::Stored, Self::Stall];
+
+    /// The name in configuration files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stored => "stored",
+            Self::Stall => "stall",
+        }
+    }
+}
+
+text_by_name!(OnSpoolFailure);

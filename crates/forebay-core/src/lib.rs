@@ -27,7 +27,7 @@ mod stream_name;
 mod ticket;
 pub mod topic;
 
-pub use ack::{AckMode, QoS};
+pub use ack::{AckMode, OnSpoolFailure, QoS};
 pub use clock::{Clock, ManualClock, SystemClock, Time};
 pub use entropy::{Entropy, SeededEntropy};
 pub use fs::{Fs, FsError, FsErrorKind, FsFile, FsMedium, OpenMode};

@@ -164,7 +164,7 @@ impl Intake {
             Ok(found) => found,
             Err(matched) => return Admission::Done { matched },
         };
-        let waits = publish.qos != QoS::AtMostOnce && ack == AckMode::Stored;
+        let waits = publish.qos != QoS::AtMostOnce && ack != AckMode::Accept;
         if waits {
             for record in &mut self.building {
                 record.ticket = Some(publish.ticket);

@@ -130,7 +130,7 @@ const FAMILIES: [(&str, &str, Series); 12] = [
     (
         "forebay_messages_owed_total",
         "Publishes with QoS 1 and 2 whose answer was released.",
-        Series::Values("ack", &["accept", "stored"]),
+        Series::Values("ack", &["accept", "spool", "stored"]),
     ),
 ];
 
@@ -144,7 +144,7 @@ pub(crate) struct Tally {
     connects: Vec<Counter>,
     disconnects: Vec<(&'static str, Counter)>,
     protocol_errors: Vec<(&'static str, Counter)>,
-    ack_seconds: [[HistogramShard; 2]; 2],
+    ack_seconds: [[HistogramShard; AckMode::ALL.len()]; 2],
     connect_seconds: HistogramShard,
     dirty: bool,
 }
@@ -251,7 +251,7 @@ impl Tally {
 
     /// A publish was answered after `waited`.
     pub(crate) fn answered(&mut self, qos2: bool, ack: AckMode, waited: std::time::Duration) {
-        let mode = usize::from(ack == AckMode::Stored);
+        let mode = ack as usize;
         self.add(Family::Owed, mode, 1);
         let nanos = u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX);
         self.ack_seconds[usize::from(qos2)][mode].record(nanos);
@@ -365,7 +365,7 @@ fn per_cause(
     counters
 }
 
-fn ack_seconds(registry: &Registry) -> [[HistogramShard; 2]; 2] {
+fn ack_seconds(registry: &Registry) -> [[HistogramShard; AckMode::ALL.len()]; 2] {
     ["1", "2"].map(|qos| {
         AckMode::ALL.map(|ack| {
             registry
