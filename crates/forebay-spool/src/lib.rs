@@ -44,6 +44,7 @@ mod disk;
 mod error;
 mod frame;
 mod job;
+mod lossy;
 mod meta;
 #[cfg(test)]
 mod mutation;
@@ -65,6 +66,7 @@ pub use disk::{DiskFile, DiskFs, DiskLock};
 pub use error::{AppendError, OpenError};
 pub use frame::Group;
 pub use job::{Done, Job};
+pub use lossy::{LossyFile, LossyFs};
 pub use open_ids::{Event, OpenIds};
 pub use reader::{Damage, Read, ReadPlan, ReadTarget};
 pub use record::{ErrorContext, Record, StreamKey};
