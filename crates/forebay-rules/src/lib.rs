@@ -24,6 +24,7 @@
 mod action;
 mod document;
 mod evaluated;
+mod explanation;
 mod rule;
 mod rule_compiler;
 mod rule_set;
@@ -33,7 +34,11 @@ mod topic_index;
 pub use action::{Action, KinesisAction};
 pub use document::{DocumentError, RuleDocument};
 pub use evaluated::{ErrorKind, Evaluated, OutputRecord, RuleOutcome, Scratch};
-pub use forebay_sql::{Diagnostic, SelectStar, SqlVersion};
+pub use explanation::{ExplainedTemplate, RuleExplanation};
+pub use forebay_sql::{
+    Call, Conversion, Diagnostic, Environment, Explanation, Folded, FoldedValue, IntDivision,
+    JsonReader, OutputPath, PayloadUse, Read, SelectStar, SqlVersion, ValueType,
+};
 pub use rule::{Rule, RuleError, RuleWarning};
 pub use rule_set::RuleSet;
 pub use settings::{RuleLimits, RuleSettings};

@@ -4,7 +4,7 @@ use std::fmt;
 
 use forebay_core::topic::validate_filter;
 use forebay_core::{AckMode, HashKey, PartitionKey, StreamName};
-use forebay_sql::{Code, Diagnostic, SqlVersion, Statement, Template};
+use forebay_sql::{Code, Diagnostic, Environment, SqlVersion, Statement, Template};
 
 use crate::action::{Action, KinesisAction};
 use crate::rule::{CompiledAction, CompiledKinesis, Rule, RuleError, RuleWarning, Value};
@@ -16,12 +16,14 @@ pub(crate) fn compile(
     document: RuleDocument,
     settings: RuleSettings,
     limits: &RuleLimits,
+    environment: &Environment,
     errors: &mut Vec<RuleError>,
 ) -> Option<Rule> {
     let before = errors.len();
     let mut compiler = Compiler {
         rule: &document.name,
         version: document.version,
+        environment,
         errors,
         warnings: Vec::new(),
         statement: None,
@@ -65,6 +67,7 @@ pub(crate) fn compile(
 struct Compiler<'a> {
     rule: &'a str,
     version: SqlVersion,
+    environment: &'a Environment,
     errors: &'a mut Vec<RuleError>,
     warnings: Vec<RuleWarning>,
     /// The rule's statement, unless it is refused.
@@ -117,7 +120,7 @@ impl Compiler<'_> {
     }
 
     fn compile_statement(&mut self, sql: &str, limits: &RuleLimits) -> Option<Statement> {
-        let compiled = Statement::compile(sql, self.version);
+        let compiled = Statement::compile_with(sql, self.version, self.environment);
         let statement = self.text("sql", sql, compiled, Statement::warnings)?;
         if let Some(filter) = statement.filter()
             && let Err(reason) = validate_filter(filter, limits.topic)
@@ -131,12 +134,14 @@ impl Compiler<'_> {
 
     fn template(&mut self, field: &str, text: &str) -> Option<Template> {
         let compiled = match &self.statement {
-            Some(statement) => statement.template(text),
+            Some(statement) => statement.template_with(text, self.environment),
             // Which variables a refused statement would have is not known.
-            None => Template::compile(text, self.version).map_err(|mut errors| {
-                errors.retain(|error| error.code != Code::Variable);
-                errors
-            }),
+            None => Template::compile_with(text, self.version, self.environment).map_err(
+                |mut errors| {
+                    errors.retain(|error| error.code != Code::Variable);
+                    errors
+                },
+            ),
         };
         if compiled.as_ref().is_err_and(Vec::is_empty) {
             return None;

@@ -5,13 +5,14 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use forebay_core::topic::basic_ingest;
 use forebay_core::{Entropy, Message, PartitionKey, StreamName};
-use forebay_sql::{Context, EvalError, Evaluation, PayloadFault, Selection};
+use forebay_sql::{Context, Environment, EvalError, Evaluation, PayloadFault, Selection};
 
 use crate::evaluated::{ErrorKind, Evaluated, OutputRecord, RuleOutcome, Scratch};
+use crate::explanation;
 use crate::rule::{CompiledAction, CompiledKinesis, Rule, RuleError, Value};
 use crate::rule_compiler;
 use crate::topic_index::TopicIndex;
-use crate::{RuleDocument, RuleLimits, RuleSettings};
+use crate::{RuleDocument, RuleExplanation, RuleLimits, RuleSettings};
 
 /// A set of rules.
 #[derive(Debug)]
@@ -20,16 +21,29 @@ pub struct RuleSet {
     by_name: HashMap<String, u32>,
     index: TopicIndex,
     limits: RuleLimits,
+    environment: Environment,
 }
 
 impl RuleSet {
+    /// Compiles a set of rules, in an environment that is as AWS IoT has it.
+    ///
+    /// # Errors
+    /// As [`build_in`](Self::build_in).
+    pub fn build(
+        documents: Vec<(RuleDocument, RuleSettings)>,
+        limits: RuleLimits,
+    ) -> Result<Self, Vec<RuleError>> {
+        Self::build_in(documents, limits, Environment::DEFAULT)
+    }
+
     /// Compiles a set of rules. It is valid as a whole or refused as a whole.
     ///
     /// # Errors
     /// Everything that is wrong with any of the rules.
-    pub fn build(
+    pub fn build_in(
         documents: Vec<(RuleDocument, RuleSettings)>,
         limits: RuleLimits,
+        environment: Environment,
     ) -> Result<Self, Vec<RuleError>> {
         let count = documents.len();
         if count > limits.rules_max {
@@ -44,6 +58,7 @@ impl RuleSet {
             by_name: HashMap::new(),
             index: TopicIndex::new(),
             limits,
+            environment,
         };
         for (index, (document, settings)) in (0..).zip(documents) {
             if set.by_name.insert(document.name.clone(), index).is_some() {
@@ -56,6 +71,7 @@ impl RuleSet {
                 document,
                 settings,
                 &set.limits,
+                &set.environment,
                 &mut errors,
             ));
         }
@@ -80,6 +96,12 @@ impl RuleSet {
         self.by_name
             .get(name)
             .map(|index| &self.rules[*index as usize])
+    }
+
+    /// What the rule of this name does: what it reads, converts and evaluates beforehand, and which way its output
+    /// takes. The texts are compiled anew for it.
+    pub fn explain(&self, name: &str) -> Option<RuleExplanation> {
+        explanation::explain(self.rule(name)?, &self.environment)
     }
 
     /// Runs every rule that the message reaches: for a Basic Ingest topic the rule that it names, else those whose
@@ -129,7 +151,8 @@ impl RuleSet {
             origin: message.origin,
         };
         let mut run = Run {
-            evaluation: Evaluation::new(context, self.limits.evaluation, sql, entropy),
+            evaluation: Evaluation::new(context, self.limits.evaluation, sql, entropy)
+                .in_environment(&self.environment),
             payload: message.payload,
             bytes_left: self.limits.output_bytes_per_message_max,
             body,

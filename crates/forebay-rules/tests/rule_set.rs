@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use forebay_core::{AckMode, HashKey, Message, OnFull, Origin, SeededEntropy};
 use forebay_rules::{
-    ErrorKind, Evaluated, RuleDocument, RuleError, RuleLimits, RuleOutcome, RuleSet, RuleSettings,
-    RuleWarning, Scratch,
+    Environment, ErrorKind, Evaluated, FoldedValue, IntDivision, OutputPath, RuleDocument,
+    RuleError, RuleLimits, RuleOutcome, RuleSet, RuleSettings, RuleWarning, Scratch,
 };
 use serde_json::{Value, json};
 
@@ -480,4 +480,33 @@ fn what_an_operator_should_know_is_a_warning() {
         rule.warnings()[2],
         RuleWarning::UnsupportedAction { .. }
     ));
+}
+
+#[test]
+fn a_rule_explains_its_statement_and_its_templates() {
+    let document = document(
+        "r",
+        "SET @k = topic(2) SELECT *, 7 / 2 AS q FROM 'a/+'",
+        &to("fixed", "${@k}-${id}"),
+    );
+    let environment = Environment {
+        int_division: IntDivision::Decimal,
+        ..Environment::DEFAULT
+    };
+    let rules = RuleSet::build_in(
+        with_defaults(vec![document]),
+        RuleLimits::default(),
+        environment,
+    )
+    .expect("valid");
+    let explained = rules.explain("r").expect("the rule");
+    assert_eq!(explained.statement.output, OutputPath::Splice);
+    let folded = &explained.statement.folded[0].value;
+    assert_eq!(*folded, FoldedValue::Scalar("3.5".to_owned()));
+    let [key] = explained.templates.as_slice() else {
+        panic!("{:?}", explained.templates);
+    };
+    assert_eq!(key.field, "actions[0].kinesis.partitionKey");
+    assert_eq!(key.explanation.reads[0].path, ["id"]);
+    assert_eq!(rules.explain("other"), None);
 }

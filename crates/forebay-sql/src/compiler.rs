@@ -3,12 +3,16 @@
 use forebay_core::limits::EXPRESSION_DEPTH_MAX;
 use forebay_core::topic::{TopicLimits, validate_filter};
 
+use crate::environment::{Environment, IntDivision};
+use crate::explanation::Folded;
+use crate::folding;
 use crate::functions::{self, Body, Function};
 use crate::number::Number;
 use crate::program::{Case, CastTarget, Item, Items, Node, Projection, Query};
 use crate::span::Span;
-use crate::syntax::{self, Expr, ExprKind, Name};
-use crate::{Code, Diagnostic, SqlVersion};
+use crate::syntax::{self, Expr, ExprKind, Name, Operator};
+use crate::template::Part;
+use crate::{Code, Diagnostic, SqlVersion, parser};
 
 /// Variables of one statement (AWS IoT developer guide, SET clause).
 const VARIABLES_MAX: usize = 10;
@@ -28,32 +32,45 @@ const CAST_TARGETS: [(&str, CastTarget); 11] = [
     ("Boolean", CastTarget::Bool),
 ];
 
+/// The parts of a compiled statement.
+pub(crate) struct Parts {
+    pub(crate) variables: Box<[Node]>,
+    pub(crate) projection: Projection,
+    pub(crate) condition: Option<Node>,
+    pub(crate) filter: Option<String>,
+}
+
 /// Compiles the parts of one statement or template and collects what is wrong with them.
 #[derive(Debug)]
-pub(crate) struct Compiler {
+pub(crate) struct Compiler<'e> {
     version: SqlVersion,
+    environment: &'e Environment,
     /// Names of the variables that are assigned so far, `@` included.
     variables: Vec<String>,
     /// The nested queries around the expression, innermost last, each with its alias.
     scopes: Vec<Option<String>>,
     /// Inside the default value of `get_or_default`.
     in_default: bool,
-    pub(crate) errors: Vec<Diagnostic>,
+    /// What was evaluated once and for all, if somebody asks.
+    pub(crate) folded: Option<Vec<Folded>>,
+    errors: Vec<Diagnostic>,
     pub(crate) warnings: Vec<Diagnostic>,
 }
 
-impl Compiler {
-    pub(crate) fn new(version: SqlVersion) -> Self {
-        Self::with_variables(version, Vec::new())
-    }
-
-    /// A compiler for expressions that may use the variables of a statement.
-    pub(crate) fn with_variables(version: SqlVersion, variables: Vec<String>) -> Self {
+impl<'e> Compiler<'e> {
+    /// A compiler for a statement, or for templates that may use the variables of one.
+    pub(crate) fn new(
+        version: SqlVersion,
+        environment: &'e Environment,
+        variables: Vec<String>,
+    ) -> Self {
         Self {
             version,
+            environment,
             variables,
             scopes: Vec::new(),
             in_default: false,
+            folded: None,
             errors: Vec::new(),
             warnings: Vec::new(),
         }
@@ -80,8 +97,78 @@ impl Compiler {
         false
     }
 
+    /// Compiles a whole statement.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, in the order of the text.
+    pub(crate) fn statement(
+        &mut self,
+        parsed: syntax::Statement,
+    ) -> Result<Parts, Vec<Diagnostic>> {
+        let variables = self.assignments(parsed.set);
+        let projection = self.projection(parsed.projection);
+        let filter = parsed.filter.map(|filter| self.filter(filter));
+        let condition = parsed.condition.map(|condition| self.node(condition));
+        let mut errors = std::mem::take(&mut self.errors);
+        if !errors.is_empty() {
+            errors.sort_by_key(|error| error.span.start);
+            return Err(errors);
+        }
+        Ok(Parts {
+            variables,
+            projection,
+            condition,
+            filter,
+        })
+    }
+
+    /// Compiles a template. `each` sees every expression before it is compiled.
+    ///
+    /// # Errors
+    /// Everything that is wrong with its expressions; an expression without its closing brace.
+    pub(crate) fn template(
+        &mut self,
+        text: &str,
+        mut each: impl FnMut(&Expr),
+    ) -> Result<Vec<Part>, Vec<Diagnostic>> {
+        const OPEN: &str = "${";
+        let mut parts = Vec::new();
+        let mut at = 0;
+        loop {
+            let rest = text.get(at..).unwrap_or_default();
+            let (literal, found) = match rest.split_once(OPEN) {
+                Some((literal, _)) => (literal, true),
+                None => (rest, false),
+            };
+            if !literal.is_empty() {
+                parts.push(Part::Literal(literal.into()));
+            }
+            if !found {
+                break;
+            }
+            let open = at + literal.len();
+            match parser::template_expression(text, open + OPEN.len()) {
+                Ok((expr, end)) => {
+                    each(&expr);
+                    parts.push(Part::Expression(self.node(expr)));
+                    at = end;
+                }
+                Err(error) => {
+                    self.errors.push(unfinished(error, open, text.len()));
+                    break;
+                }
+            }
+        }
+        let errors = std::mem::take(&mut self.errors);
+        if errors.is_empty() {
+            Ok(parts)
+        } else {
+            Err(errors)
+        }
+    }
+
     /// Compiles the assignments of SET. A variable is visible in those that follow it.
-    pub(crate) fn assignments(&mut self, set: Vec<(Name, Expr)>) -> Box<[Node]> {
+    fn assignments(&mut self, set: Vec<(Name, Expr)>) -> Box<[Node]> {
         if let Some((variable, _)) = set.get(VARIABLES_MAX) {
             let message = format!("more than {VARIABLES_MAX} variables");
             self.error(Code::Variable, message, variable.span);
@@ -102,6 +189,28 @@ impl Compiler {
     /// The variables that were assigned, by place.
     pub(crate) fn into_variables(self) -> Vec<String> {
         self.variables
+    }
+
+    /// Evaluates what has constant operands only.
+    fn fold(&mut self, node: Node, span: Span) -> Node {
+        match folding::fold(&node, self.version) {
+            Some(constant) => {
+                self.note_folded(&constant, span);
+                constant
+            }
+            None => node,
+        }
+    }
+
+    fn note_folded(&mut self, constant: &Node, span: Span) {
+        let Some(folded) = &mut self.folded else {
+            return;
+        };
+        // The operands were folded first; the whole is what counts.
+        folded.retain(|inner| {
+            inner.span.start < span.range().start || inner.span.end > span.range().end
+        });
+        folded.push(Folded::new(constant, span.range()));
     }
 
     fn variable(&mut self, name: &str, span: Span) -> Node {
@@ -135,7 +244,7 @@ impl Compiler {
     }
 
     /// Checks a topic filter for its form. How long it may be is for the broker to say.
-    pub(crate) fn filter(&mut self, filter: Name) -> String {
+    fn filter(&mut self, filter: Name) -> String {
         let unlimited = TopicLimits {
             bytes_max: usize::MAX,
             levels_max: usize::MAX,
@@ -147,7 +256,7 @@ impl Compiler {
         filter.text
     }
 
-    pub(crate) fn projection(&mut self, projection: syntax::Projection) -> Projection {
+    fn projection(&mut self, projection: syntax::Projection) -> Projection {
         let items = match projection {
             syntax::Projection::Value(value) => return Projection::Value(self.node(value)),
             syntax::Projection::Items(items) => items,
@@ -215,7 +324,7 @@ impl Compiler {
     }
 
     /// Compiles an expression. What cannot be compiled is reported and stands as Undefined.
-    pub(crate) fn node(&mut self, expr: Expr) -> Node {
+    fn node(&mut self, expr: Expr) -> Node {
         let span = expr.span;
         match expr.kind {
             ExprKind::Number(text) => match Number::literal(text.as_bytes(), self.version) {
@@ -257,17 +366,17 @@ impl Compiler {
                         .collect(),
                 )
             }
-            ExprKind::Not(operand) => Node::Not(Box::new(self.node(*operand))),
-            ExprKind::Negate(operand) => Node::Negate(Box::new(self.node(*operand))),
-            ExprKind::Chain { first, rest } => {
-                let first = Box::new(self.node(*first));
-                Node::Chain(
-                    first,
-                    rest.into_iter()
-                        .map(|(operator, node)| (operator, self.node(node)))
-                        .collect(),
-                )
+            ExprKind::Not(operand) => {
+                let operand = Box::new(self.node(*operand));
+                let is_constant = folding::is_constant(&operand);
+                self.folded_if(is_constant, Node::Not(operand), span)
             }
+            ExprKind::Negate(operand) => {
+                let operand = Box::new(self.node(*operand));
+                let is_constant = folding::is_constant(&operand);
+                self.folded_if(is_constant, Node::Negate(operand), span)
+            }
+            ExprKind::Chain { first, rest } => self.chain(*first, rest, span),
             ExprKind::Variable(name) => self.variable(&name, span),
             ExprKind::Case {
                 operand,
@@ -283,8 +392,9 @@ impl Compiler {
             })),
             ExprKind::Cast { value, target } => {
                 let value = Box::new(self.node(*value));
+                let is_constant = folding::is_constant(&value);
                 match self.cast_target(&target) {
-                    Some(target) => Node::Cast(value, target),
+                    Some(target) => self.folded_if(is_constant, Node::Cast(value, target), span),
                     None => Node::Undefined,
                 }
             }
@@ -297,6 +407,33 @@ impl Compiler {
                 Node::Query(Box::new(self.query(*query)))
             }
         }
+    }
+
+    fn folded_if(&mut self, is_constant: bool, node: Node, span: Span) -> Node {
+        if is_constant {
+            self.fold(node, span)
+        } else {
+            node
+        }
+    }
+
+    fn chain(&mut self, first: Expr, rest: Vec<(Operator, Expr)>, span: Span) -> Node {
+        let first = Box::new(self.node(first));
+        let rest: Box<[_]> = rest
+            .into_iter()
+            .map(|(operator, operand)| {
+                let operator = match (operator, self.environment.int_division) {
+                    (Operator::Divide, IntDivision::Decimal) => Operator::DivideExactly,
+                    _ => operator,
+                };
+                (operator, self.node(operand))
+            })
+            .collect();
+        let is_constant = folding::is_constant(&first)
+            && rest
+                .iter()
+                .all(|(_, operand)| folding::is_constant(operand));
+        self.folded_if(is_constant, Node::Chain(first, rest), span)
     }
 
     fn path(&mut self, base: Expr, path: Vec<Name>) -> Node {
@@ -370,7 +507,16 @@ impl Compiler {
             let span = spans.get(refusal.argument).copied().unwrap_or(span);
             self.error(refusal.code, refusal.message, span);
         }
-        Node::Call(evaluate, arguments.into())
+        let is_constant = function.is_pure && arguments.iter().all(folding::is_constant);
+        if let Some(pattern) = arguments
+            .iter()
+            .position(|argument| matches!(argument, Node::Pattern(_)))
+            .filter(|_| !is_constant)
+            && let Some(span) = spans.get(pattern)
+        {
+            self.note_folded(&arguments[pattern], *span);
+        }
+        self.folded_if(is_constant, Node::Call(evaluate, arguments.into()), span)
     }
 
     fn arguments(&mut self, function: &Function, arguments: Vec<Expr>) -> Vec<Node> {
@@ -436,6 +582,15 @@ impl Compiler {
             projection,
             condition,
         }
+    }
+}
+
+/// An expression that runs to the end of the text lacks its brace more often than anything else.
+fn unfinished(error: Diagnostic, open: usize, end: usize) -> Diagnostic {
+    match error.code {
+        Code::End => Diagnostic::new(Code::Template, "`${` without its closing `}`", open..end)
+            .help("there is no escape for a literal `${` in a substitution template"),
+        _ => error,
     }
 }
 

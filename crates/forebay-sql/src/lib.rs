@@ -26,7 +26,10 @@
 mod compiler;
 mod datetime;
 mod diagnostic;
+mod environment;
 mod eval;
+mod explanation;
+mod folding;
 mod functions;
 mod json;
 mod lexer;
@@ -43,7 +46,13 @@ mod version;
 mod writer;
 
 pub use diagnostic::{Code, Diagnostic};
+pub use environment::{Environment, IntDivision};
 pub use eval::{Context, EvalError, Evaluation, Limits, PayloadFault, Scratch, Selection};
+pub use explanation::{
+    Call, Conversion, Explanation, Folded, FoldedValue, OutputPath, PayloadUse, Read,
+};
+pub use json::JsonReader;
 pub use statement::{SelectStar, Statement};
 pub use template::Template;
+pub use value::ValueType;
 pub use version::SqlVersion;

@@ -1,6 +1,7 @@
 //! Compiled statements.
 
 use crate::compiler::Compiler;
+use crate::environment::Environment;
 use crate::program::{Node, Projection};
 use crate::{Diagnostic, SqlVersion, Template, parser};
 
@@ -28,32 +29,35 @@ pub struct Statement {
 }
 
 impl Statement {
+    /// Checks and compiles `sql` under a version of the language, in an environment that is as AWS IoT has it.
+    ///
+    /// # Errors
+    /// As [`compile_with`](Self::compile_with).
+    pub fn compile(sql: &str, version: SqlVersion) -> Result<Self, Vec<Diagnostic>> {
+        Self::compile_with(sql, version, &Environment::DEFAULT)
+    }
+
     /// Checks and compiles `sql` under a version of the language.
     ///
     /// # Errors
     /// Everything that is wrong with it, in the order of the text: syntax, names, constructs that the version does
     /// not have or that Forebay does not evaluate.
-    pub fn compile(sql: &str, version: SqlVersion) -> Result<Self, Vec<Diagnostic>> {
+    pub fn compile_with(
+        sql: &str,
+        version: SqlVersion,
+        environment: &Environment,
+    ) -> Result<Self, Vec<Diagnostic>> {
         let parsed = parser::statement(sql)?;
-        let mut compiler = Compiler::new(version);
-        let variables = compiler.assignments(parsed.set);
-        let projection = compiler.projection(parsed.projection);
-        let filter = parsed.filter.map(|filter| compiler.filter(filter));
-        let condition = parsed.condition.map(|condition| compiler.node(condition));
-        let mut errors = std::mem::take(&mut compiler.errors);
-        let warnings = std::mem::take(&mut compiler.warnings);
-        if !errors.is_empty() {
-            errors.sort_by_key(|error| error.span.start);
-            return Err(errors);
-        }
+        let mut compiler = Compiler::new(version, environment, Vec::new());
+        let parts = compiler.statement(parsed)?;
         Ok(Self {
             version,
-            variables,
+            variables: parts.variables,
+            projection: parts.projection,
+            condition: parts.condition,
+            filter: parts.filter,
+            warnings: std::mem::take(&mut compiler.warnings),
             names: compiler.into_variables(),
-            projection,
-            condition,
-            filter,
-            warnings,
         })
     }
 
@@ -61,9 +65,31 @@ impl Statement {
     /// the statement, it sees their values.
     ///
     /// # Errors
-    /// As [`Template::compile`].
+    /// As [`Template::compile_with`].
     pub fn template(&self, text: &str) -> Result<Template, Vec<Diagnostic>> {
-        Template::with_variables(text, self.version, &self.names)
+        self.template_with(text, &Environment::DEFAULT)
+    }
+
+    /// As [`template`](Self::template), in the environment of the rule.
+    ///
+    /// # Errors
+    /// As [`Template::compile_with`].
+    pub fn template_with(
+        &self,
+        text: &str,
+        environment: &Environment,
+    ) -> Result<Template, Vec<Diagnostic>> {
+        Template::with_variables(text, self.version, environment, &self.names)
+    }
+
+    /// The names of its variables, `@` included, in the order of SET.
+    pub fn variables(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The version of the language that it was compiled under.
+    pub fn version(&self) -> SqlVersion {
+        self.version
     }
 
     /// The topic filter; `None` for a statement without FROM.

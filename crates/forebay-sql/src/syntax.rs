@@ -115,7 +115,10 @@ pub(crate) enum Operator {
     Add,
     Subtract,
     Multiply,
+    /// Of two Int it is Int.
     Divide,
+    /// Of two Int it is their exact quotient.
+    DivideExactly,
     Remainder,
 }
 
@@ -133,7 +136,9 @@ impl Operator {
             | Self::GreaterEqual
             | Self::In => Precedence::Comparison,
             Self::Add | Self::Subtract => Precedence::Sum,
-            Self::Multiply | Self::Divide | Self::Remainder => Precedence::Product,
+            Self::Multiply | Self::Divide | Self::DivideExactly | Self::Remainder => {
+                Precedence::Product
+            }
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Substitution templates: text with `${expression}` in it.
 
 use crate::compiler::Compiler;
+use crate::environment::Environment;
 use crate::program::Node;
-use crate::{Code, Diagnostic, SqlVersion, parser};
+use crate::{Diagnostic, SqlVersion};
 
 /// A substitution template, checked and compiled.
 #[derive(Debug)]
@@ -23,56 +24,36 @@ impl Template {
     /// Checks and compiles `text` under a version of the language. A `$` without a brace and lone braces are text.
     ///
     /// # Errors
-    /// Everything that is wrong with its expressions; an expression without its closing brace.
+    /// As [`compile_with`](Self::compile_with).
     pub fn compile(text: &str, version: SqlVersion) -> Result<Self, Vec<Diagnostic>> {
-        Self::with_variables(text, version, &[])
+        Self::compile_with(text, version, &Environment::DEFAULT)
+    }
+
+    /// As [`compile`](Self::compile), in the environment of the rule.
+    ///
+    /// # Errors
+    /// Everything that is wrong with its expressions; an expression without its closing brace.
+    pub fn compile_with(
+        text: &str,
+        version: SqlVersion,
+        environment: &Environment,
+    ) -> Result<Self, Vec<Diagnostic>> {
+        Self::with_variables(text, version, environment, &[])
     }
 
     pub(crate) fn with_variables(
         text: &str,
         version: SqlVersion,
+        environment: &Environment,
         variables: &[String],
     ) -> Result<Self, Vec<Diagnostic>> {
-        const OPEN: &str = "${";
-        let mut compiler = Compiler::with_variables(version, variables.to_vec());
-        let mut parts = Vec::new();
-        let mut at = 0;
-        loop {
-            let rest = text.get(at..).unwrap_or_default();
-            let (literal, found) = match rest.split_once(OPEN) {
-                Some((literal, _)) => (literal, true),
-                None => (rest, false),
-            };
-            if !literal.is_empty() {
-                parts.push(Part::Literal(literal.into()));
-            }
-            if !found {
-                break;
-            }
-            let open = at + literal.len();
-            match parser::template_expression(text, open + OPEN.len()) {
-                Ok((expr, end)) => {
-                    parts.push(Part::Expression(compiler.node(expr)));
-                    at = end;
-                }
-                Err(error) => {
-                    compiler.errors.push(unfinished(error, open, text.len()));
-                    return Err(compiler.errors);
-                }
-            }
-        }
-        let Compiler {
-            errors, warnings, ..
-        } = compiler;
-        if errors.is_empty() {
-            Ok(Self {
-                version,
-                parts: parts.into(),
-                warnings,
-            })
-        } else {
-            Err(errors)
-        }
+        let mut compiler = Compiler::new(version, environment, variables.to_vec());
+        let parts = compiler.template(text, |_| {})?;
+        Ok(Self {
+            version,
+            parts: parts.into(),
+            warnings: compiler.warnings,
+        })
     }
 
     /// The text when it holds no expression.
@@ -87,14 +68,5 @@ impl Template {
     /// What works and is probably not meant.
     pub fn warnings(&self) -> &[Diagnostic] {
         &self.warnings
-    }
-}
-
-/// An expression that runs to the end of the text lacks its brace more often than anything else.
-fn unfinished(error: Diagnostic, open: usize, end: usize) -> Diagnostic {
-    match error.code {
-        Code::End => Diagnostic::new(Code::Template, "`${` without its closing `}`", open..end)
-            .help("there is no escape for a literal `${` in a substitution template"),
-        _ => error,
     }
 }

@@ -20,6 +20,25 @@ pub(crate) enum Value<'a> {
     Object(Range),
 }
 
+/// The types of values that conversions tell apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ValueType {
+    /// Int or Decimal.
+    Number,
+    /// True or false.
+    Boolean,
+    /// Text.
+    String,
+    /// A list of values.
+    Array,
+    /// Named values.
+    Object,
+    /// The one value of JSON's `null`.
+    Null,
+    /// No value.
+    Undefined,
+}
+
 /// A string.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Text<'a> {

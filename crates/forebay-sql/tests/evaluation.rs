@@ -222,7 +222,8 @@ fn limits_end_a_statement() {
 
 #[test]
 fn steps_are_shared_by_all_statements_of_a_message() {
-    let statement = Statement::compile("SELECT 1 + 1 + 1 AS a FROM 'a/b'", NEW).expect("valid");
+    let statement =
+        Statement::compile("SELECT timestamp() + 1 + 1 AS a FROM 'a/b'", NEW).expect("valid");
     let context = Context {
         topic: "a/b",
         payload: b"{}",

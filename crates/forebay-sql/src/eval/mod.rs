@@ -15,6 +15,7 @@ use std::fmt;
 use bumpalo::Bump;
 use forebay_core::{Entropy, Origin};
 
+use crate::environment::{self, Environment};
 use crate::json::{self, Document};
 use crate::program::Node;
 use crate::template::Part;
@@ -127,6 +128,7 @@ pub struct Evaluation<'a> {
     /// Bytes in `texts`.
     stored: usize,
     entropy: &'a mut dyn Entropy,
+    environment: &'a Environment,
     trace_id: Option<u128>,
     /// What the innermost nested query looks at.
     element: Option<Value<'a>>,
@@ -177,10 +179,22 @@ impl<'a> Evaluation<'a> {
             texts,
             stored: 0,
             entropy,
+            environment: &environment::DEFAULT,
             trace_id: context.origin.trace_id,
             element: None,
             output_base: 0,
         }
+    }
+
+    /// The same evaluation for rules of this environment.
+    #[must_use]
+    pub fn in_environment(mut self, environment: &'a Environment) -> Self {
+        self.environment = environment;
+        self
+    }
+
+    pub(crate) fn environment(&self) -> &'a Environment {
+        self.environment
     }
 
     pub(crate) fn context(&self) -> &Context<'a> {
@@ -270,6 +284,16 @@ impl<'a> Evaluation<'a> {
             Payload::Fault(fault) if read && !self.context.payload.is_empty() => Some(fault),
             _ => None,
         }
+    }
+
+    /// The value of an expression that asks nothing of the message.
+    pub(crate) fn constant(
+        &mut self,
+        node: &'a Node,
+        version: SqlVersion,
+    ) -> Result<Value<'a>, EvalError> {
+        self.begin(version);
+        self.evaluate(node)
     }
 
     fn begin(&mut self, version: SqlVersion) {

@@ -35,6 +35,7 @@ impl<'a> Evaluation<'a> {
             Operator::Subtract => self.arithmetic(left, right, Number::subtract),
             Operator::Multiply => self.arithmetic(left, right, Number::multiply),
             Operator::Divide => self.arithmetic(left, right, Number::divide),
+            Operator::DivideExactly => self.arithmetic(left, right, Number::divide_exactly),
             Operator::Remainder => self.arithmetic(left, right, Number::remainder),
         })
     }

@@ -4,15 +4,19 @@ use super::{Function, built};
 use crate::eval::{EvalError, Evaluation};
 use crate::number::Rounding;
 use crate::program::Node;
-use crate::value::{Text, Value};
+use crate::value::{Text, Value, ValueType};
 
 pub(super) const FUNCTIONS: &[Function] = &[
     built("get", 2, 2, get),
     built(WITH_DEFAULT, 1, 2, get_or_default).since_2016(),
-    built("isnull", 1, 1, isnull),
-    built("isundefined", 1, 1, isundefined).since_2016(),
+    built("isnull", 1, 1, isnull).gives(ValueType::Boolean),
+    built("isundefined", 1, 1, isundefined)
+        .gives(ValueType::Boolean)
+        .since_2016(),
     built("nanvl", 2, 2, nanvl),
-    built("transform", 3, 3, transform).since_2016(),
+    built("transform", 3, 3, transform)
+        .gives(ValueType::Array)
+        .since_2016(),
 ];
 
 /// The function whose second argument is a default value.

@@ -5,18 +5,23 @@ use base64::alphabet;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 
-use super::{Function, Refusal, built, no_source};
+use super::{ANY, Function, Refusal, TEXT, built, no_source};
 use crate::Code;
 use crate::eval::{EvalError, Evaluation};
 use crate::program::Node;
-use crate::value::Value;
+use crate::value::{Value, ValueType};
 
 pub(super) const FUNCTIONS: &[Function] = &[
     built("decode", 2, 6, decode)
         .since_2016()
         .takes_star()
+        .takes(&[TEXT, ANY])
         .prepared(refuse_protobuf),
-    built("encode", 2, 2, encode).since_2016().takes_star(),
+    built("encode", 2, 2, encode)
+        .since_2016()
+        .takes_star()
+        .takes(&[TEXT, ANY])
+        .gives(ValueType::String),
 ];
 
 /// As lenient as the JVM's decoder: padding may be missing.

@@ -6,10 +6,16 @@ use sha1::Sha1;
 use sha2::digest::Digest;
 use sha2::{Sha224, Sha256, Sha384, Sha512};
 
-use super::{Function, built};
+use super::{Evaluate, Function, TEXT};
 use crate::eval::{EvalError, Evaluation};
 use crate::program::Node;
-use crate::value::Value;
+use crate::value::{Value, ValueType};
+
+const fn built(name: &'static str, fewest: usize, most: usize, evaluate: Evaluate) -> Function {
+    super::built(name, fewest, most, evaluate)
+        .takes(&[TEXT])
+        .gives(ValueType::String)
+}
 
 pub(super) const FUNCTIONS: &[Function] = &[
     built("md2", 1, 1, |evaluation, arguments| {

@@ -3,23 +3,29 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{Function, built};
+use super::{Evaluate, Function, NUMBER};
 use crate::eval::{EvalError, Evaluation};
 use crate::number::Rounding;
 use crate::program::Node;
-use crate::value::{Text, Value};
+use crate::value::{Text, Value, ValueType};
+
+const fn built(name: &'static str, fewest: usize, most: usize, evaluate: Evaluate) -> Function {
+    super::built(name, fewest, most, evaluate)
+        .gives(ValueType::String)
+        .impure()
+}
 
 pub(super) const FUNCTIONS: &[Function] = &[
     built("accountid", 0, 0, accountid),
     built("clientid", 0, 0, clientid),
     built("get_mqtt_property", 1, 1, get_mqtt_property),
-    built("get_user_properties", 0, 1, get_user_properties),
+    built("get_user_properties", 0, 1, get_user_properties).gives(ValueType::Array),
     built("newuuid", 0, 0, newuuid),
     built("principal", 0, 0, principal),
     built("sourceip", 0, 0, sourceip).since_2016(),
     built("sql_version", 0, 0, sql_version),
-    built("timestamp", 0, 0, timestamp),
-    built("topic", 0, 1, topic),
+    built("timestamp", 0, 0, timestamp).gives(ValueType::Number),
+    built("topic", 0, 1, topic).takes(&[NUMBER]),
     built("traceid", 0, 0, traceid),
 ];
 
@@ -31,7 +37,8 @@ fn borrowed(text: Option<&str>) -> Value<'_> {
 
 /// `accountid()`: the configured account id, else twelve zeros.
 fn accountid<'a>(evaluation: &mut Evaluation<'a>, _: &'a [Node]) -> Evaluated<'a> {
-    let account = evaluation.context().origin.account_id;
+    let configured = evaluation.environment().account_id.as_deref();
+    let account = evaluation.context().origin.account_id.or(configured);
     Ok(borrowed(Some(account.unwrap_or("000000000000"))))
 }
 

@@ -14,7 +14,7 @@ mod time;
 use crate::Code;
 use crate::eval::{EvalError, Evaluation};
 use crate::program::Node;
-use crate::value::Value;
+use crate::value::{Value, ValueType};
 
 pub(crate) use collections::{FORBIDDEN_IN_DEFAULT, WITH_DEFAULT};
 pub(crate) use remote::no_source;
@@ -44,6 +44,12 @@ pub(crate) struct Function {
     pub(crate) since_2016: bool,
     /// True when `*` may be an argument.
     pub(crate) takes_star: bool,
+    /// False when equal arguments may give different results: it asks for the message or draws at random.
+    pub(crate) is_pure: bool,
+    /// What its arguments are converted to; the last entry stands for all that follow.
+    pub(crate) takes: &'static [Option<ValueType>],
+    /// What it gives, if that is always the same type or Undefined.
+    pub(crate) gives: Option<ValueType>,
     pub(crate) prepare: Option<Prepare>,
     pub(crate) body: Body,
 }
@@ -73,17 +79,45 @@ impl Function {
         self
     }
 
+    const fn impure(mut self) -> Self {
+        self.is_pure = false;
+        self
+    }
+
+    const fn takes(mut self, types: &'static [Option<ValueType>]) -> Self {
+        self.takes = types;
+        self
+    }
+
+    const fn gives(mut self, result: ValueType) -> Self {
+        self.gives = Some(result);
+        self
+    }
+
+    /// What the argument at this place is converted to.
+    pub(crate) fn argument_type(&self, place: usize) -> Option<ValueType> {
+        self.takes.get(place).or(self.takes.last()).copied()?
+    }
+
     const fn prepared(mut self, prepare: Prepare) -> Self {
         self.prepare = Some(prepare);
         self
     }
 }
 
+/// Types for the tables of the families.
+const TEXT: Option<ValueType> = Some(ValueType::String);
+const NUMBER: Option<ValueType> = Some(ValueType::Number);
+const ANY: Option<ValueType> = None;
+
 const fn built(name: &'static str, fewest: usize, most: usize, evaluate: Evaluate) -> Function {
     Function {
         name,
         since_2016: false,
         takes_star: false,
+        is_pure: true,
+        takes: &[],
+        gives: None,
         prepare: None,
         body: Body::Built {
             fewest,

@@ -1,10 +1,16 @@
 //! Functions of numbers. Strings in the form of a number count as one; anything else gives Undefined.
 
-use super::{Function, built};
+use super::{Evaluate, Function, NUMBER};
 use crate::eval::{EvalError, Evaluation};
 use crate::number::{DIGITS_MAX, Number, Rounding};
 use crate::program::Node;
-use crate::value::Value;
+use crate::value::{Value, ValueType};
+
+const fn built(name: &'static str, fewest: usize, most: usize, evaluate: Evaluate) -> Function {
+    super::built(name, fewest, most, evaluate)
+        .takes(&[NUMBER])
+        .gives(ValueType::Number)
+}
 
 pub(super) const FUNCTIONS: &[Function] = &[
     built("abs", 1, 1, |e, a| {
@@ -31,7 +37,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     built("log", 1, 1, |e, a| double(e, a, f64::log10)),
     built("mod", 2, 2, remainder),
     built("power", 2, 2, |e, a| doubles(e, a, f64::powf)),
-    built("rand", 0, 0, rand),
+    built("rand", 0, 0, rand).impure(),
     built("remainder", 2, 2, remainder),
     built("round", 1, 1, |e, a| {
         exact(e, a, |x| x.to_integer(Rounding::HalfUp))

@@ -2,17 +2,26 @@
 
 use std::borrow::Cow;
 
-use super::{Function, Refusal, built};
+use super::{Function, Refusal, TEXT, built};
 use crate::Code;
 use crate::eval::{EvalError, Evaluation};
 use crate::pattern::{Pattern, PatternError, Replacement};
 use crate::program::Node;
-use crate::value::{Text, Value};
+use crate::value::{Text, Value, ValueType};
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    built("regexp_matches", 2, 2, regexp_matches).prepared(prepare),
-    built("regexp_replace", 3, 3, regexp_replace).prepared(prepare),
-    built("regexp_substr", 2, 2, regexp_substr).prepared(prepare),
+    built("regexp_matches", 2, 2, regexp_matches)
+        .takes(&[TEXT])
+        .gives(ValueType::Boolean)
+        .prepared(prepare),
+    built("regexp_replace", 3, 3, regexp_replace)
+        .takes(&[TEXT])
+        .gives(ValueType::String)
+        .prepared(prepare),
+    built("regexp_substr", 2, 2, regexp_substr)
+        .takes(&[TEXT])
+        .gives(ValueType::String)
+        .prepared(prepare),
 ];
 
 /// Evaluation steps of compiling a pattern that is no constant.

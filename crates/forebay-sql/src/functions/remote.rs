@@ -8,6 +8,9 @@ const fn remote(name: &'static str, setting: Option<&'static str>) -> Function {
         name,
         since_2016: false,
         takes_star: true,
+        is_pure: false,
+        takes: &[],
+        gives: None,
         prepare: None,
         body: Body::Remote(setting),
     }

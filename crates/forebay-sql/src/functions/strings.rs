@@ -1,41 +1,57 @@
 //! Functions of strings. Any value that has a string form counts as one; Null and Undefined give Undefined.
 
-use super::{Function, built};
+use super::{ANY, Evaluate, Function, NUMBER, TEXT};
 use crate::eval::{EvalError, Evaluation};
 use crate::number::{Number, Rounding};
 use crate::program::Node;
-use crate::value::{Text, Value};
+use crate::value::{Text, Value, ValueType};
+
+/// A function that makes a string of strings.
+const fn built(name: &'static str, fewest: usize, most: usize, evaluate: Evaluate) -> Function {
+    super::built(name, fewest, most, evaluate)
+        .takes(&[TEXT])
+        .gives(ValueType::String)
+}
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    built("chr", 1, 1, chr),
-    built("concat", 0, usize::MAX, concat),
+    built("chr", 1, 1, chr).takes(&[NUMBER]),
+    super::built("concat", 0, usize::MAX, concat).takes(&[ANY]),
     built("endswith", 2, 2, |e, a| {
         compare(e, a, |text, other| text.ends_with(other))
-    }),
-    built("indexof", 2, 2, indexof).since_2016(),
+    })
+    .gives(ValueType::Boolean),
+    built("indexof", 2, 2, indexof)
+        .gives(ValueType::Number)
+        .since_2016(),
     built("length", 1, 1, |e, a| {
         measure(e, a, |text| text.chars().count())
     })
+    .gives(ValueType::Number)
     .since_2016(),
     built("lower", 1, 1, |e, a| convert(e, a, str::to_lowercase)),
     built("lpad", 2, 2, |e, a| {
         pad(e, a, |text, spaces| format!("{:spaces$}{text}", ""))
-    }),
+    })
+    .takes(&[TEXT, NUMBER]),
     built("ltrim", 1, 1, |e, a| {
         trim(e, a, |text| text.trim_start_matches([' ', '\t']))
     }),
-    built("numbytes", 1, 1, |e, a| measure(e, a, str::len)).since_2016(),
+    built("numbytes", 1, 1, |e, a| measure(e, a, str::len))
+        .gives(ValueType::Number)
+        .since_2016(),
     built("replace", 3, 3, replace),
     built("rpad", 2, 2, |e, a| {
         pad(e, a, |text, spaces| format!("{text}{:spaces$}", ""))
-    }),
+    })
+    .takes(&[TEXT, NUMBER]),
     built("rtrim", 1, 1, |e, a| {
         trim(e, a, |text| text.trim_end_matches([' ', '\t']))
     }),
     built("startswith", 2, 2, |e, a| {
         compare(e, a, |text, other| text.starts_with(other))
-    }),
-    built("substring", 2, 3, substring),
+    })
+    .gives(ValueType::Boolean),
+    built("substring", 2, 3, substring).takes(&[TEXT, NUMBER]),
     built("trim", 1, 1, |e, a| trim(e, a, str::trim)),
     built("upper", 1, 1, |e, a| convert(e, a, str::to_uppercase)),
 ];

@@ -1,15 +1,21 @@
 //! Functions of time.
 
-use super::{Function, built};
+use super::{Function, NUMBER, TEXT, built};
 use crate::datetime;
 use crate::eval::{EvalError, Evaluation};
 use crate::number::Rounding;
 use crate::program::Node;
-use crate::value::Value;
+use crate::value::{Value, ValueType};
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    built("parse_time", 2, 3, parse_time).since_2016(),
-    built("time_to_epoch", 2, 2, time_to_epoch).since_2016(),
+    built("parse_time", 2, 3, parse_time)
+        .takes(&[TEXT, NUMBER, TEXT])
+        .gives(ValueType::String)
+        .since_2016(),
+    built("time_to_epoch", 2, 2, time_to_epoch)
+        .takes(&[TEXT])
+        .gives(ValueType::Number)
+        .since_2016(),
 ];
 
 /// Evaluation steps of one conversion.

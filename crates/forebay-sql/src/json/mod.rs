@@ -4,9 +4,12 @@
 mod decoded;
 mod document;
 mod exact;
+mod reader;
 mod scan;
 mod source;
 mod tape;
+
+pub use reader::JsonReader;
 
 pub(crate) use decoded::{Buffers as DecodedBuffers, Decoded, Node as DecodedNode};
 pub(crate) use document::{Buffers, Document, Elements, Item, Kind};

@@ -127,11 +127,14 @@ impl Number {
     pub(crate) fn divide(self, other: Self, version: SqlVersion) -> Option<Self> {
         match (self, other) {
             (Self::Int(a), Self::Int(b)) => a.checked_div(b).map(Self::Int),
-            _ => self
-                .decimal()
-                .divide(other.decimal())
-                .map(|quotient| Self::from_decimal(quotient, version)),
+            _ => self.divide_exactly(other, version),
         }
+    }
+
+    /// The quotient as a Decimal, also of two Int. `None` for a division by zero.
+    pub(crate) fn divide_exactly(self, other: Self, version: SqlVersion) -> Option<Self> {
+        let quotient = self.decimal().divide(other.decimal())?;
+        Some(Self::from_decimal(quotient, version))
     }
 
     /// What the truncated division leaves, with the sign of the dividend. `None` for a division by zero.

@@ -79,6 +79,11 @@ impl Pattern {
         }
     }
 
+    /// True when a search may have to go back over the text.
+    pub(crate) fn backtracks(&self) -> bool {
+        self.backtracks
+    }
+
     /// Evaluation steps that a search in a text of this length costs.
     pub(crate) fn steps(&self, bytes: usize) -> usize {
         let base = if self.backtracks {

@@ -1,0 +1,31 @@
+//! What all rules of a process share beside their documents.
+
+/// What dividing one Int by another gives (AWS IoT developer guide, "Operators" and "SET clause", which disagree).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum IntDivision {
+    /// An Int, truncated toward zero: `7 / 2` is 3.
+    #[default]
+    Int,
+    /// The exact quotient, rounded to 34 digits: `7 / 2` is 3.5.
+    Decimal,
+}
+
+/// What all rules of a process share beside their documents. The default is AWS IoT's own behaviour.
+#[derive(Debug, Clone, Default)]
+pub struct Environment {
+    /// What Int divided by Int gives.
+    pub int_division: IntDivision,
+    /// What `accountid()` gives; twelve zeros without it. The origin of a message may say otherwise.
+    pub account_id: Option<Box<str>>,
+}
+
+impl Environment {
+    /// As AWS IoT has it.
+    pub const DEFAULT: Self = Self {
+        int_division: IntDivision::Int,
+        account_id: None,
+    };
+}
+
+/// The environment of evaluations that are given none.
+pub(crate) static DEFAULT: Environment = Environment::DEFAULT;

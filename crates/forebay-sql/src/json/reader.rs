@@ -1,0 +1,41 @@
+//! Which parser a payload takes.
+
+use super::{scan, source};
+
+/// The parser that a payload takes when a statement or template reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum JsonReader {
+    /// simd-json's tape.
+    Tape,
+    /// The exact parser: the payload has long numbers, exponents or surrogates that the tape might not carry.
+    Exact,
+    /// None: the payload does not begin as a JSON object or array.
+    None,
+}
+
+impl JsonReader {
+    /// The parser for a payload.
+    pub fn of(payload: &[u8]) -> Self {
+        let first = payload.get(source::skip_space(payload, 0));
+        if !matches!(first, Some(b'{' | b'[')) {
+            Self::None
+        } else if scan::needs_exact(payload) {
+            Self::Exact
+        } else {
+            Self::Tape
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_payload_decides() {
+        assert_eq!(JsonReader::of(b" {\"a\":1}"), JsonReader::Tape);
+        assert_eq!(JsonReader::of(b"[1e5]"), JsonReader::Exact);
+        assert_eq!(JsonReader::of(b"80"), JsonReader::None);
+        assert_eq!(JsonReader::of(b""), JsonReader::None);
+    }
+}
