@@ -22,9 +22,11 @@
 //! ```
 
 mod action;
+pub mod cases;
 mod document;
 mod evaluated;
 mod explanation;
+mod republish_topic;
 mod rule;
 mod rule_compiler;
 mod rule_set;
