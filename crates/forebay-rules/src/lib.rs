@@ -24,8 +24,10 @@
 mod action;
 pub mod cases;
 mod document;
+mod document_place;
 mod evaluated;
 mod explanation;
+mod json_text;
 mod republish_topic;
 mod rule;
 mod rule_compiler;

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use forebay_core::{Message, Origin, Properties};
 
-use super::json::Json;
 use super::judgement::{self, Difference};
 use super::trial;
+use crate::json_text::Json;
 
 /// Client id of a publisher over MQTT where a case names none.
 const CLIENT_ID: &str = "client";

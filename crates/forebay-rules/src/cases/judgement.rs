@@ -3,8 +3,9 @@
 use forebay_core::PartitionKey;
 
 use super::case::{Case, Expect};
-use super::json::{self, Json};
+
 use super::trial::Ending;
+use crate::json_text::{self, Json};
 
 /// One way in which a result is not what the case expects.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -107,7 +108,7 @@ fn outputs(case: &Case, output: &[u8]) -> Vec<Difference> {
             None => add("json", String::new(), expected.to_string(), shown(output)),
             Some(got) => {
                 if let Some((path, expected, got)) =
-                    json::difference(expected, &got, case.tolerance)
+                    json_text::difference(expected, &got, case.tolerance)
                 {
                     add("json", path, expected, got);
                 }

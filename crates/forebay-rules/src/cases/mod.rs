@@ -14,7 +14,7 @@
 //! ```
 
 mod case;
-mod json;
+
 mod judgement;
 mod reader;
 mod trial;

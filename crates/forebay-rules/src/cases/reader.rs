@@ -5,9 +5,9 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::case::{Case, Expect, Field, Published, Subject};
-use super::json::{Json, Member, Unreadable};
 use super::{CaseFile, Finding, validation_tool};
 use crate::document::suggestion;
+use crate::json_text::{Json, Member, Unreadable};
 
 /// Members of a case.
 const CASE_MEMBERS: [&str; 20] = [
@@ -373,7 +373,7 @@ impl<'a> Fields<'a> {
         };
         let mut well_formed = matches!(member.value, Json::Array(_));
         for item in items {
-            let Json::Object(members) = item else {
+            let Json::Object(members) = &item.value else {
                 well_formed = false;
                 continue;
             };

@@ -6,7 +6,7 @@
 
 use std::fmt::Write;
 
-use super::json::{Json, Member};
+use crate::json_text::{Json, Member};
 
 /// What the tool publishes or compares with: a string itself, anything else as `JSON.stringify` writes it.
 pub(super) fn text_of(value: &Json) -> String {
@@ -29,7 +29,7 @@ fn stringify(value: &Json, out: &mut String) {
                 if index > 0 {
                     out.push(',');
                 }
-                stringify(item, out);
+                stringify(&item.value, out);
             }
             out.push(']');
         }

@@ -1,4 +1,4 @@
-//! JSON as a judge needs it: numbers keep their text, objects their order, and members know their place.
+//! JSON as whoever judges a text needs it: numbers keep their text, objects their order, and values know their place.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,40 +9,48 @@ const DEPTH_MAX: usize = 512;
 
 /// A JSON value.
 #[derive(Debug, Clone)]
-pub(super) enum Json {
+pub(crate) enum Json {
     Null,
     Bool(bool),
     /// As it was written.
     Number(String),
     Text(String),
-    Array(Vec<Json>),
+    Array(Vec<Element>),
     /// In the order of the text, duplicates included.
     Object(Vec<Member>),
 }
 
+/// An element of an array.
+#[derive(Debug, Clone)]
+pub(crate) struct Element {
+    pub(crate) value: Json,
+    /// Where it stands.
+    pub(crate) value_at: Range<usize>,
+}
+
 /// A member of an object.
 #[derive(Debug, Clone)]
-pub(super) struct Member {
-    pub(super) name: String,
+pub(crate) struct Member {
+    pub(crate) name: String,
     /// Where its name stands, quotes included.
-    pub(super) name_at: Range<usize>,
-    pub(super) value: Json,
+    pub(crate) name_at: Range<usize>,
+    pub(crate) value: Json,
     /// Where its value stands.
-    pub(super) value_at: Range<usize>,
+    pub(crate) value_at: Range<usize>,
 }
 
 /// Why a text is not JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Unreadable {
+pub(crate) struct Unreadable {
     /// Byte at which reading stopped.
-    pub(super) at: usize,
+    pub(crate) at: usize,
     /// What was expected there.
-    pub(super) reason: &'static str,
+    pub(crate) reason: &'static str,
 }
 
 impl Json {
     /// Reads a whole text.
-    pub(super) fn parse(text: &str) -> Result<Self, Unreadable> {
+    pub(crate) fn parse(text: &str) -> Result<Self, Unreadable> {
         let mut parser = Parser {
             text,
             at: 0,
@@ -65,7 +73,7 @@ impl Json {
     }
 
     /// What kind of value it is, for messages.
-    pub(super) fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Null => "null",
             Self::Bool(_) => "a boolean",
@@ -91,7 +99,7 @@ impl fmt::Display for Json {
                     if index > 0 {
                         f.write_str(",")?;
                     }
-                    write!(f, "{item}")?;
+                    write!(f, "{}", item.value)?;
                 }
                 f.write_str("]")
             }
@@ -116,7 +124,7 @@ fn write_text(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 
 /// The first place where two values differ, as a path with both values there; `None` when they are equal: objects
 /// without order, numbers by decimal value or within a relative tolerance.
-pub(super) fn difference(
+pub(crate) fn difference(
     expected: &Json,
     got: &Json,
     tolerance: Option<f64>,
@@ -127,12 +135,14 @@ pub(super) fn difference(
             for index in 0..expected.len().max(got.len()) {
                 match (expected.get(index), got.get(index)) {
                     (Some(expected), Some(got)) => {
-                        if let Some(inner) = difference(expected, got, tolerance) {
+                        if let Some(inner) = difference(&expected.value, &got.value, tolerance) {
                             return Some(below(&format!("[{index}]"), inner));
                         }
                     }
                     (expected, got) => {
-                        let show = |item: Option<&Json>| item.map_or_else(nothing, Json::to_string);
+                        let show = |item: Option<&Element>| {
+                            item.map_or_else(nothing, |item| item.value.to_string())
+                        };
                         return Some((format!("[{index}]"), show(expected), show(got)));
                     }
                 }
@@ -277,7 +287,13 @@ impl<'a> Parser<'a> {
             return Ok(Json::Array(items));
         }
         loop {
-            items.push(self.value()?);
+            self.space();
+            let start = self.at;
+            let value = self.value()?;
+            items.push(Element {
+                value,
+                value_at: start..self.at,
+            });
             if self.take("]") {
                 return Ok(Json::Array(items));
             }
