@@ -19,7 +19,7 @@ use super::process::ACK_MODES;
 use super::raw::{RawEntry, RawTable};
 use super::section::Section;
 use crate::diagnostics::{Code, Diagnostic, Origin, Report, nearest};
-pub(crate) use file::read_document;
+pub(crate) use file::{parse_document, read_document};
 pub(crate) use show::text_error;
 use show::{document_error, error_of, named_place, warning_of};
 
@@ -287,21 +287,22 @@ fn check_drops(
     if !policy.drops() || (own_policy.is_some() && own_ack.is_some()) {
         return;
     }
-    let promises = |ack: &AckMode| *ack != AckMode::Accept;
     let promise = match own_ack {
-        Some(ack) => Some(("the rule", ack)),
+        Some(ack) => (ack == AckMode::Stored).then_some("the rule"),
         None => inherited
             .acks
             .iter()
-            .map(|(ack, _)| ("a listener", *ack))
-            .find(|(_, ack)| promises(ack)),
+            .any(|(ack, _)| *ack == AckMode::Stored)
+            .then_some("a listener"),
     };
-    let Some((who, ack)) = promise.filter(|(_, ack)| promises(ack)) else {
+    let Some(who) = promise else {
         return;
     };
     let mut diagnostic = Diagnostic::error(
         Code::DropWithoutAccept,
-        format!("rule {name}: on_full = \"{policy}\" loses records, and {who} has ack = \"{ack}\""),
+        format!(
+            "rule {name}: on_full = \"{policy}\" loses records, and {who} has ack = \"stored\""
+        ),
     )
     .help("set ack = \"accept\" for the rule, or on_full = \"block\" or \"reject\"");
     let place = own
