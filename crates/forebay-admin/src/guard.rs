@@ -8,9 +8,19 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
-use crate::routes::refusal;
+use crate::routes::{only_reads, refusal};
 
 const POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
+
+/// The paths at which something can be begun.
+const OWN_API: &str = "/api/v1/";
+
+/// Whether the body is said to be JSON, whatever the parameters.
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE);
+    kind.and_then(|kind| kind.to_str().ok()?.split(';').next())
+        .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+}
 
 /// Which requests are let through.
 #[derive(Debug)]
@@ -62,16 +72,17 @@ impl Guard {
         {
             return Some(bad_host());
         }
-        if method != Method::GET && method != Method::HEAD {
-            let mut response = refusal(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "method_not_allowed",
-                "only GET and HEAD are answered here",
-            );
-            response
-                .headers_mut()
-                .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return Some(response);
+        let begins = method == Method::POST && uri.path().starts_with(OWN_API);
+        if !begins && method != Method::GET && method != Method::HEAD {
+            return Some(only_reads());
+        }
+        // A page of another origin may send a POST without asking first, but not with this content type.
+        if begins && !is_json(headers) {
+            return Some(refusal(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "content_type",
+                "this needs Content-Type: application/json",
+            ));
         }
         let announced = headers
             .get(header::CONTENT_LENGTH)

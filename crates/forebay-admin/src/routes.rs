@@ -25,7 +25,13 @@ pub(crate) fn router(state: AdminState, checks: Guard) -> Router {
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/statusz", get(statusz))
+        .route("/api/v1/spool/stat", get(spool_stat))
+        .route(
+            "/api/v1/spool/verify",
+            get(spool_verification).post(verify_spool),
+        )
         .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(Arc::new(checks), guard))
         .with_state(Arc::new(state))
 }
@@ -68,12 +74,60 @@ async fn statusz(State(state): State<Arc<AdminState>>) -> Response {
     json_answer(StatusCode::OK, &(state.status)())
 }
 
+async fn spool_stat(State(state): State<Arc<AdminState>>) -> Response {
+    match (state.status)().spool {
+        Some(spool) => json_answer(StatusCode::OK, &spool),
+        None => no_spool(),
+    }
+}
+
+/// Begins to read the spool. What it finds is fetched from the same path: reading may take longer than a connection
+/// lives.
+async fn verify_spool(State(state): State<Arc<AdminState>>) -> Response {
+    match &state.verifier {
+        Some(verifier) => json_answer(StatusCode::ACCEPTED, &verifier.begin()),
+        None => no_spool(),
+    }
+}
+
+async fn spool_verification(State(state): State<Arc<AdminState>>) -> Response {
+    match &state.verifier {
+        Some(verifier) => json_answer(StatusCode::OK, &verifier.status()),
+        None => no_spool(),
+    }
+}
+
+fn no_spool() -> Response {
+    refusal(
+        StatusCode::NOT_FOUND,
+        "no_spool",
+        "this process keeps nothing in a spool",
+    )
+}
+
 async fn not_found() -> Response {
     refusal(
         StatusCode::NOT_FOUND,
         "not_found",
-        "there is /metrics, /livez, /readyz and /statusz",
+        "there is /metrics, /livez, /readyz, /statusz and /api/v1/spool",
     )
+}
+
+async fn method_not_allowed() -> Response {
+    only_reads()
+}
+
+/// The answer to any other method where there is something to read only.
+pub(crate) fn only_reads() -> Response {
+    let mut response = refusal(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        "only GET and HEAD are answered here",
+    );
+    response
+        .headers_mut()
+        .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+    response
 }
 
 /// A JSON answer, indented because people read it with curl.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use forebay_core::{Clock, Time};
 use forebay_metrics::Registry;
 
+use crate::spool::VerifyStatus;
 use crate::status::Status;
 
 /// Age from which a heartbeat counts as late.
@@ -47,11 +48,22 @@ impl fmt::Debug for Heartbeat {
     }
 }
 
+/// Reads the whole spool of the running process when somebody asks for it. One reading at a time; who asks meanwhile
+/// gets the one that is under way.
+pub trait SpoolVerifier: Send + Sync {
+    /// Begins a reading unless one is under way. Returns at once.
+    fn begin(&self) -> VerifyStatus;
+
+    /// How far the reading is, or what the last one found.
+    fn status(&self) -> VerifyStatus;
+}
+
 /// Everything that the routes answer from.
 pub struct AdminState {
     pub(crate) registry: Registry,
     pub(crate) readiness: Box<dyn Fn() -> Readiness + Send + Sync>,
     pub(crate) status: Box<dyn Fn() -> Status + Send + Sync>,
+    pub(crate) verifier: Option<Box<dyn SpoolVerifier>>,
     clock: Arc<dyn Clock>,
     heartbeats: Vec<Heartbeat>,
 }
@@ -69,9 +81,17 @@ impl AdminState {
             registry,
             readiness: Box::new(readiness),
             status: Box::new(status),
+            verifier: None,
             clock,
             heartbeats: Vec::new(),
         }
+    }
+
+    /// Adds what reads the spool on demand.
+    #[must_use]
+    pub fn with_verifier(mut self, verifier: impl SpoolVerifier + 'static) -> Self {
+        self.verifier = Some(Box::new(verifier));
+        self
     }
 
     /// Adds a thread that `/livez` watches.

@@ -3,6 +3,8 @@
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
+use crate::spool::SpoolStatus;
+
 /// The state of the process at one moment. Field names are the JSON names and stay stable.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Status {
@@ -24,6 +26,9 @@ pub struct Status {
     pub streams: Vec<StreamStatus>,
     /// Memory budgets.
     pub budgets: Vec<BudgetStatus>,
+    /// The spool; absent when nothing is kept in one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spool: Option<SpoolStatus>,
     /// Where every record of the process is.
     pub conservation: Conservation,
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::{
     AdminConfig, AdminServer, AdminState, Conservation, Heartbeat, Readiness, RuleStatus,
-    RunningAdmin, StartError, Status,
+    RunningAdmin, SpoolStatus, SpoolVerifier, StartError, Status, VerifyState, VerifyStatus,
 };
 
 struct Fixture {
@@ -195,6 +195,105 @@ fn unknown_paths_and_other_methods_are_refused_as_json() {
     }
     let head_only = fixture.send("HEAD /livez HTTP/1.1\r\nHost: localhost\r\n");
     assert_eq!((head_only.status, head_only.body.as_str()), (200, ""));
+}
+
+/// Says that it is running once it was begun.
+#[derive(Default)]
+struct Verifier(AtomicBool);
+
+impl SpoolVerifier for Verifier {
+    fn begin(&self) -> VerifyStatus {
+        self.0.store(true, Ordering::SeqCst);
+        self.status()
+    }
+
+    fn status(&self) -> VerifyStatus {
+        let state = match self.0.load(Ordering::SeqCst) {
+            true => VerifyState::Running,
+            false => VerifyState::Idle,
+        };
+        VerifyStatus {
+            state,
+            ..VerifyStatus::default()
+        }
+    }
+}
+
+fn with_spool() -> RunningAdmin {
+    let state = AdminState::new(
+        Registry::new(),
+        Arc::new(ManualClock::new(0)),
+        || Readiness::Ready,
+        || Status {
+            spool: Some(SpoolStatus {
+                dir: "data/spool".to_owned(),
+                backlog_records: 3,
+                ..SpoolStatus::default()
+            }),
+            ..Status::default()
+        },
+    )
+    .with_verifier(Verifier::default());
+    AdminServer::start(AdminConfig::new("127.0.0.1:0".parse().unwrap()), state).unwrap()
+}
+
+fn request(admin: &RunningAdmin, head: &str) -> Answer {
+    let mut socket = connect(admin.address());
+    let request = format!("{head} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
+    socket.write_all(request.as_bytes()).unwrap();
+    socket.write_all(b"\r\n").unwrap();
+    Answer::read(&mut socket)
+}
+
+#[test]
+fn the_spool_is_told_where_there_is_one() {
+    let admin = with_spool();
+    let stat = request(&admin, "GET /api/v1/spool/stat");
+    assert_eq!(stat.status, 200);
+    let stat: SpoolStatus = serde_json::from_str(&stat.body).unwrap();
+    assert_eq!((stat.dir.as_str(), stat.backlog_records), ("data/spool", 3));
+    assert_eq!(
+        request(&admin, "GET /statusz").json()["spool"]["backlog_records"],
+        3
+    );
+
+    let without = Fixture::start(|_| {});
+    for path in ["/api/v1/spool/stat", "/api/v1/spool/verify"] {
+        let answer = without.get(path);
+        assert_eq!(answer.status, 404);
+        assert_eq!(answer.json()["error"]["code"], "no_spool");
+    }
+    assert!(without.get("/statusz").json().get("spool").is_none());
+}
+
+#[test]
+fn only_a_post_of_json_begins_to_read_the_spool() {
+    let admin = with_spool();
+    let state = || request(&admin, "GET /api/v1/spool/verify").json()["state"].clone();
+    let path = "/api/v1/spool/verify";
+    let plain = request(&admin, &format!("POST {path}"));
+    assert_eq!(plain.status, 415);
+    let form = "Content-Type: application/x-www-form-urlencoded\r\n";
+    let post = |path: &str, headers: &str| {
+        let mut socket = connect(admin.address());
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 2\r\n{headers}\r\n{{}}"
+        );
+        socket.write_all(request.as_bytes()).unwrap();
+        Answer::read(&mut socket)
+    };
+    assert_eq!(post(path, form).status, 415);
+    assert_eq!(state(), "idle");
+    let json = "Content-Type: application/json; charset=utf-8\r\n";
+    let read_only = post("/api/v1/spool/stat", json);
+    assert_eq!(read_only.status, 405);
+    assert!(read_only.head.contains("allow: get, head"));
+    let begun = post(path, json);
+    assert_eq!(
+        (begun.status, begun.json()["state"].clone()),
+        (202, "running".into())
+    );
+    assert_eq!(state(), "running");
 }
 
 #[test]

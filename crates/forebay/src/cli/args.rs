@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use forebay_bench::{BrokerUrl, Version};
 
+use super::rule::RuleCommand;
 use crate::config::units::{parse_duration, parse_size};
 
 /// MQTT broker that runs AWS IoT rules and streams what they select into Amazon Kinesis Data Streams.
@@ -106,52 +107,6 @@ pub(super) struct ValidateArguments {
     #[arg(long)]
     pub no_network: bool,
     /// Print what was found as JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum RuleCommand {
-    /// Evaluate a statement or a rule document on one message
-    Test(RuleTestArguments),
-}
-
-#[derive(Debug, Args)]
-pub(super) struct RuleTestArguments {
-    /// The statement
-    #[arg(long, conflicts_with = "rule", required_unless_present = "rule")]
-    pub sql: Option<String>,
-    /// Its dialect: 2015-10-08, 2016-03-23 or beta [default: 2016-03-23, as in the AWS console]
-    #[arg(long, value_name = "VERSION", requires = "sql")]
-    pub sql_version: Option<String>,
-    /// A rule document, in place of --sql
-    #[arg(long, value_name = "FILE")]
-    pub rule: Option<PathBuf>,
-    /// Topic of the message
-    #[arg(long)]
-    pub topic: String,
-    /// File with the payload, - for standard input
-    #[arg(long, value_name = "FILE|-")]
-    pub payload: PathBuf,
-    /// Client id of the publisher
-    #[arg(long, value_name = "ID")]
-    pub client_id: Option<String>,
-    /// Time of the message, milliseconds since 1970 [default: now]
-    #[arg(long, value_name = "MS")]
-    pub now: Option<i64>,
-    /// Stream, a template [default: that of the document, else "stream"]
-    #[arg(long, value_name = "TEMPLATE")]
-    pub stream: Option<String>,
-    /// Partition key, a template [default: that of the document, else ${topic()}]
-    #[arg(long, value_name = "TEMPLATE")]
-    pub partition_key: Option<String>,
-    /// Explicit hash key, a template
-    #[arg(long, value_name = "TEMPLATE")]
-    pub explicit_hash_key: Option<String>,
-    /// Shards of the stream, evenly split, to see which one takes the record
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub shards: Option<u32>,
-    /// Print JSON
     #[arg(long)]
     pub json: bool,
 }

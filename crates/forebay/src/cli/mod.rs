@@ -6,7 +6,7 @@ mod exit;
 mod mqtt_client;
 mod output;
 mod publish;
-mod rule_test;
+mod rule;
 mod signals;
 mod stream;
 mod subscribe;
@@ -14,9 +14,7 @@ mod validate;
 
 use clap::Parser;
 
-use args::{
-    Arguments, BenchCommand, Command, DemoArguments, RuleCommand, RunArguments, StreamCommand,
-};
+use args::{Arguments, BenchCommand, Command, DemoArguments, RunArguments, StreamCommand};
 pub use exit::{Exit, Failure, Outcome};
 pub(crate) use output::{remark, report as show_report, style};
 pub(crate) use signals::Stop;
@@ -55,7 +53,7 @@ fn dispatch(arguments: Arguments) -> Outcome {
         Command::Run(run) => run_server(run),
         Command::Demo(demo) => run_demo(demo),
         Command::Validate(validate) => block_on(validate::run(&validate)),
-        Command::Rule(RuleCommand::Test(test)) => rule_test::run(&test),
+        Command::Rule(rule) => rule::run(&rule),
         Command::Pub(publish) => block_on(publish::run(&publish)),
         Command::Sub(subscribe) => block_on(subscribe::run(&subscribe)),
         Command::Stream(StreamCommand::Serve(serve)) => block_on(stream::serve(&serve)),

@@ -13,6 +13,7 @@ use super::args::ValidateArguments;
 use super::exit::{Exit, Failure, Outcome};
 use super::output;
 use super::stream::{self, Service};
+use crate::config::units::DisplaySize;
 use crate::config::{self, Config, Inputs, Loaded, Machine};
 use crate::diagnostics::{Code, Diagnostic, Report, as_json};
 
@@ -26,13 +27,15 @@ pub(super) async fn run(arguments: &ValidateArguments) -> Outcome {
     let mut facts = Vec::new();
     if let Some(config) = &config {
         facts.extend(summary(config));
+        config::check_writable(config, &mut report);
         if !arguments.no_network {
             ask_network(config, &mut facts, &mut report).await;
         }
     }
+    let valid = !report.has_errors();
     if arguments.json {
         output::json(&json!({
-            "valid": config.is_some(),
+            "valid": valid,
             "errors": report.errors(),
             "warnings": report.warnings(),
             "facts": facts,
@@ -44,10 +47,12 @@ pub(super) async fn run(arguments: &ValidateArguments) -> Outcome {
             output::line(fact)?;
         }
     }
-    Ok(match config {
-        None => Exit::Configuration,
-        Some(_) if arguments.strict && report.warnings() > 0 => Exit::Failed,
-        Some(_) => Exit::Done,
+    Ok(if !valid {
+        Exit::Configuration
+    } else if arguments.strict && report.warnings() > 0 {
+        Exit::Failed
+    } else {
+        Exit::Done
     })
 }
 
@@ -68,6 +73,13 @@ fn summary(config: &Config) -> Vec<String> {
             "listener {}: {}, ack = \"{}\"",
             listener.name, listener.bind, listener.ack
         ));
+    }
+    if config.needs_spool() {
+        let limit = match config.spool.max_bytes {
+            Some(bytes) => format!("up to {}", DisplaySize(bytes)),
+            None => "sized when it is created".to_owned(),
+        };
+        facts.push(format!("spool: {}, {limit}", config.spool.dir.display()));
     }
     for rule in config.rule_set.rules() {
         let state = if rule.is_enabled() { "" } else { ", disabled" };

@@ -26,6 +26,8 @@ pub struct Memory {
     pub per_stream_share: f64,
     /// `lanes`: lanes, side queues, retries and request bodies, 1 MiB or more. Default 64 MiB.
     pub lanes: u64,
+    /// `refill`: what is read back from the spool and waits for its lane, 1 MiB or more. Default 32 MiB.
+    pub refill: u64,
     /// `per_connection`: an idle connection, 4 KiB to 1 MiB. Default 16 KiB.
     pub per_connection: u64,
     /// `partial_packets`: pool for packets larger than a read buffer, 1 MiB or more. Default 64 MiB.
@@ -52,7 +54,10 @@ impl Memory {
                 .map_or(default, |written| written.value)
         };
         let (ingest, lanes) = (budget("ingest", 64 * MIB), budget("lanes", 64 * MIB));
-        let partial_packets = budget("partial_packets", 64 * MIB);
+        let (refill, partial_packets) = (
+            budget("refill", 32 * MIB),
+            budget("partial_packets", 64 * MIB),
+        );
         let memory = Self {
             limit: limit
                 .as_ref()
@@ -62,6 +67,7 @@ impl Memory {
                 .number("per_stream_share", 0.01..=1.0)
                 .map_or(0.25, |written| written.value),
             lanes,
+            refill,
             per_connection: section
                 .size("per_connection", 4 << 10..=MIB)
                 .map_or(16 << 10, |written| written.value),
@@ -83,6 +89,7 @@ impl Memory {
         BASE_BYTES
             .saturating_add(self.ingest)
             .saturating_add(self.lanes)
+            .saturating_add(self.refill)
             .saturating_add(self.partial_packets)
     }
 
@@ -113,10 +120,11 @@ impl ReadMemory {
             ),
         )
         .help(format!(
-            "needed: {} for the program, `ingest` {}, `lanes` {}, `partial_packets` {}, and {wanted} connections of {} (`per_connection`)",
+            "needed: {} for the program, `ingest` {}, `lanes` {}, `refill` {}, `partial_packets` {}, and {wanted} connections of {} (`per_connection`)",
             size(BASE_BYTES),
             size(memory.ingest),
             size(memory.lanes),
+            size(memory.refill),
             size(memory.partial_packets),
             size(memory.per_connection),
         ));

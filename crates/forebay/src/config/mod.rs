@@ -15,6 +15,7 @@ mod process;
 mod raw;
 mod rules;
 mod section;
+mod spool;
 #[cfg(test)]
 mod tests;
 pub mod units;
@@ -22,6 +23,7 @@ pub mod units;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use forebay_core::AckMode;
 use forebay_core::topic::TopicLimits;
 use forebay_rules::{RuleLimits, RuleSet};
 
@@ -35,6 +37,8 @@ pub use mqtt::{Mqtt, OnQueueFull};
 pub use process::{Log, LogFormat, Metrics, Server, Shutdown};
 pub use rules::{COMMAND_LINE_SQL_VERSION, CommandLineRule, Rules};
 pub(crate) use rules::{parse_document, read_document, text_error};
+pub use spool::Spool;
+pub(crate) use spool::check_writable;
 
 use crate::diagnostics::Report;
 use rules::Inherited;
@@ -63,6 +67,8 @@ pub struct Config {
     pub kinesis: Kinesis,
     /// `[memory]`.
     pub memory: Memory,
+    /// `[spool]`.
+    pub spool: Spool,
     /// `[mqtt]`.
     pub mqtt: Mqtt,
     /// `[limits]`.
@@ -110,11 +116,13 @@ fn build(
         table("shutdown"),
     );
     let (listeners, admin, kinesis) = (table("listeners"), table("admin"), table("kinesis"));
-    let (memory, mqtt, limits) = (table("memory"), table("mqtt"), table("limits"));
+    let (memory, spool) = (table("memory"), table("spool"));
+    let (mqtt, limits) = (table("mqtt"), table("limits"));
     let (rules, rule_settings) = (table("rules"), table("rule"));
     root.finish();
 
     let server = Server::read(server, machine, report);
+    let read_spool = Spool::read(spool, &server.data_dir, report);
     let read_memory = Memory::read(memory, machine, report);
     let mut section = Section::new("limits", limits, report);
     let profile = limits::read_profile(&mut section);
@@ -139,6 +147,11 @@ fn build(
     let read_rules = rules::read(rules, rule_settings, rule, &beside, &limits, report);
     let rules = read_rules.rules.clone();
     let rule_set = read_rules.compile(&inherited, rule_limits(&limits, &rules), report);
+    let rule_set = Arc::new(rule_set?);
+    let listeners: Vec<Listener> = listeners.into_iter().map(|read| read.listener).collect();
+    if needs_spool(&listeners, &rule_set) {
+        read_spool.check_medium(report);
+    }
     let config = Config {
         files: layers.files,
         overrides: layers.overrides,
@@ -149,13 +162,29 @@ fn build(
         kinesis: Kinesis::read(kinesis, report),
         mqtt: Mqtt::read(mqtt, profile, report),
         server,
-        listeners: listeners.into_iter().map(|read| read.listener).collect(),
+        listeners,
         memory: read_memory.memory,
+        spool: read_spool.spool,
         limits,
         rules,
-        rule_set: Arc::new(rule_set?),
+        rule_set,
     };
     Some(config)
+}
+
+impl Config {
+    /// Whether anything that is published may be acknowledged because it is in the spool.
+    pub fn needs_spool(&self) -> bool {
+        needs_spool(&self.listeners, &self.rule_set)
+    }
+}
+
+fn needs_spool(listeners: &[Listener], rules: &RuleSet) -> bool {
+    let by_listener = listeners
+        .iter()
+        .any(|listener| listener.ack == AckMode::Spool);
+    let mut rules = rules.rules().iter();
+    by_listener || rules.any(|rule| rule.settings().ack == Some(AckMode::Spool))
 }
 
 /// The limits of `[limits]` and `[rules]` in the form that the rule engine takes.

@@ -15,7 +15,7 @@ use crate::diagnostics::{Code, Diagnostic, Report};
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// The names of the acknowledgement modes.
-pub(super) const ACK_MODES: [&str; 2] = ["accept", "stored"];
+pub(super) const ACK_MODES: [&str; 3] = ["accept", "stored", "spool"];
 
 /// `[server]`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,5 +1,7 @@
 //! What the configuration accepts, what it refuses, and the words in which it does.
 
+mod spool;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -260,7 +262,7 @@ fn unknown_names_are_errors_with_a_suggestion() {
 #[test]
 fn values_out_of_range_name_the_range() {
     let case = Case::new(
-        "[server]\nname = \"a b\"\nworkers = 0\nack = \"spool\"\n\
+        "[server]\nname = \"a b\"\nworkers = 0\nack = \"spooled\"\n\
          [kinesis]\nlinger = \"2m\"\nrecords_per_request = 501\nbytes_per_request = \"1KiB\"\nordering = \"keys\"\n\
          [memory]\nper_stream_share = 1.5\n",
     );
@@ -319,6 +321,12 @@ fn policies_that_lose_records_need_accept() {
     assert!(own.contains("error[R122]"), "{own}");
     let accepted = format!("{rule}[rule.t]\nack = \"accept\"\non_full = \"drop_oldest\"\n");
     Case::new(&accepted).config();
+    let spooled = format!("{rule}[rule.t]\nack = \"spool\"\n[memory]\non_full = \"drop_oldest\"\n");
+    let spooled = Case::new(&spooled).refused();
+    assert!(
+        spooled.contains("the rule has ack = \"spool\""),
+        "{spooled}"
+    );
 }
 
 #[test]

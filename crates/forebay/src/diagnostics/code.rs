@@ -32,6 +32,8 @@ pub enum Code {
     Rule,
     /// C014: an option of the command line that cannot be read.
     Option,
+    /// C015: a directory that cannot keep what is to be kept in it.
+    Storage,
     /// C101: settings for a rule that does not exist.
     SettingsWithoutRule,
     /// C102: plain HTTP to an address that is not local.
@@ -40,6 +42,8 @@ pub enum Code {
     NoAction,
     /// C104: what the service answered to a check over the network.
     Network,
+    /// C105: a directory that goes with its container.
+    ContainerLayer,
 }
 
 impl Code {
@@ -60,10 +64,12 @@ impl Code {
             Self::Missing => "C012",
             Self::Rule => "C013",
             Self::Option => "C014",
+            Self::Storage => "C015",
             Self::SettingsWithoutRule => "C101",
             Self::PlaintextEndpoint => "C102",
             Self::NoAction => "C103",
             Self::Network => "C104",
+            Self::ContainerLayer => "C105",
         }
     }
 }

@@ -113,6 +113,7 @@ impl StatusSource {
                 used_bytes,
                 limit_bytes,
             }],
+            spool: None,
             conservation: Conservation {
                 accepted: conservation.accepted,
                 stored: conservation.stored,

@@ -1,21 +1,18 @@
 //! `rule test`: what a statement or a document makes of one message, down to the shard.
 
-use std::io::Read;
-use std::path::Path;
-
 use bytes::Bytes;
 use forebay_core::{Clock, Entropy, HashKey, Message, SeededEntropy, ShardMap, SystemClock};
 use forebay_rules::{
-    Action, Evaluated, OutputRecord, RuleDocument, RuleError, RuleLimits, RuleOutcome, RuleSet,
-    RuleSettings, Scratch,
+    Action, Evaluated, OutputRecord, RuleDocument, RuleOutcome, RuleSet, RuleSettings, Scratch,
 };
 use serde_json::{Value, json};
 
-use super::args::RuleTestArguments;
-use super::exit::{Exit, Failure, Outcome};
-use super::output;
-use crate::config::{COMMAND_LINE_SQL_VERSION, read_document, text_error};
-use crate::diagnostics::{Code, Diagnostic, Origin, Report, Source};
+use super::args::TestArguments;
+use super::documents::{self, read_input};
+use crate::cli::exit::{Exit, Failure, Outcome};
+use crate::cli::output;
+use crate::config::COMMAND_LINE_SQL_VERSION;
+use crate::diagnostics::Report;
 
 /// Name of a rule that has none.
 const NAME: &str = "test";
@@ -23,17 +20,23 @@ const NAME: &str = "test";
 const PUT_UNIT_BYTES: usize = 25 * 1024;
 
 /// Runs the command.
-pub(super) fn run(arguments: &RuleTestArguments) -> Outcome {
+pub(super) fn run(arguments: &TestArguments) -> Outcome {
     let document = document(arguments)?;
-    let payload = Bytes::from(read_payload(&arguments.payload)?);
+    let (Some(topic), Some(payload)) = (&arguments.topic, &arguments.payload) else {
+        return Err(Failure::new(Exit::Usage, "give --topic and --payload"));
+    };
+    let payload = Bytes::from(read_input(payload)?);
     let settings = RuleSettings {
         explicit_hash_key: arguments.explicit_hash_key.clone(),
         ..RuleSettings::default()
     };
-    let rules = RuleSet::build(vec![(document, settings)], RuleLimits::default())
-        .map_err(|errors| refused(arguments, &errors))?;
+    let mut report = Report::default();
+    let name_of = |field: &str| name_of(arguments, field);
+    let Some(rules) = documents::compile(document, settings, &mut report, name_of) else {
+        return Err(documents::refuse(&report));
+    };
     let message = Message {
-        topic: &arguments.topic,
+        topic,
         payload: &payload,
         client_id: arguments.client_id.as_deref(),
         timestamp_ms: arguments
@@ -57,22 +60,13 @@ pub(super) fn run(arguments: &RuleTestArguments) -> Outcome {
 }
 
 /// The document of `--rule` or one around `--sql`, with the stream and the key that were asked for.
-fn document(arguments: &RuleTestArguments) -> Result<RuleDocument, Failure> {
+fn document(arguments: &TestArguments) -> Result<RuleDocument, Failure> {
     let mut document = match (&arguments.rule, &arguments.sql) {
-        (Some(path), _) => {
-            let limit = forebay_core::limits::RULE_DOCUMENT_BYTES_MAX as u64;
-            read_document(path, limit).map_err(|diagnostic| {
-                let missing = diagnostic.code == Code::Unreadable.as_str();
-                let mut report = Report::default();
-                report.push(*diagnostic);
-                output::report(&report);
-                Failure::silent(if missing {
-                    Exit::InputOutput
-                } else {
-                    Exit::Data
-                })
-            })?
-        }
+        (Some(path), _) => documents::read(path).map_err(|diagnostic| {
+            let mut report = Report::default();
+            report.push(*diagnostic);
+            documents::refuse(&report)
+        })?,
         (None, Some(sql)) => around_statement(sql, arguments.sql_version.as_deref())?,
         (None, None) => return Err(Failure::new(Exit::Usage, "give --sql or --rule")),
     };
@@ -107,60 +101,15 @@ fn around_statement(sql: &str, version: Option<&str>) -> Result<RuleDocument, Fa
     })
 }
 
-fn read_payload(path: &Path) -> Result<Vec<u8>, Failure> {
-    let read = if path == Path::new("-") {
-        let mut payload = Vec::new();
-        std::io::stdin()
-            .lock()
-            .read_to_end(&mut payload)
-            .map(|_| payload)
-    } else {
-        std::fs::read(path)
-    };
-    read.map_err(|error| {
-        Failure::new(
-            Exit::InputOutput,
-            format!("payload {} cannot be read: {error}", path.display()),
-        )
-    })
-}
-
-/// Shows why the rule cannot be compiled.
-fn refused(arguments: &RuleTestArguments, errors: &[RuleError]) -> Failure {
-    let mut report = Report::default();
-    for error in errors {
-        report.push(match error {
-            RuleError::Text {
-                field,
-                text,
-                diagnostic,
-                ..
-            } => {
-                let name = match (&arguments.rule, field.as_str()) {
-                    (Some(path), field) => format!("{}: {field}", path.display()),
-                    (None, "sql") => "--sql".to_owned(),
-                    (None, "explicit_hash_key") => "--explicit-hash-key".to_owned(),
-                    (None, field) if field.ends_with("partitionKey") => {
-                        "--partition-key".to_owned()
-                    }
-                    (None, _) => "--stream".to_owned(),
-                };
-                let place = Origin {
-                    source: std::sync::Arc::new(Source {
-                        name,
-                        text: text.clone(),
-                        base: std::path::PathBuf::new(),
-                        inline: true,
-                    }),
-                    span: 0..text.len(),
-                };
-                text_error(text, diagnostic, &place)
-            }
-            other => Diagnostic::error(Code::Rule, other.to_string()),
-        });
+/// Where a text of the rule was typed or written.
+fn name_of(arguments: &TestArguments, field: &str) -> String {
+    match (&arguments.rule, field) {
+        (Some(path), field) => format!("{}: {field}", path.display()),
+        (None, "sql") => "--sql".to_owned(),
+        (None, "explicit_hash_key") => "--explicit-hash-key".to_owned(),
+        (None, field) if field.ends_with("partitionKey") => "--partition-key".to_owned(),
+        (None, _) => "--stream".to_owned(),
     }
-    output::report(&report);
-    Failure::silent(Exit::Data)
 }
 
 /// What came out.

@@ -50,10 +50,31 @@ pub(crate) fn read_document(path: &Path, bytes_max: u64) -> Result<RuleDocument,
         .file_stem()
         .and_then(|stem| stem.to_str())
         .unwrap_or_default();
-    RuleDocument::from_json(&bytes, Some(stem)).map_err(|error| {
+    parse_document(&name, &bytes, Some(stem))
+}
+
+/// Reads the bytes of one rule document, which messages call `source`. `name` is the name under which it is stored;
+/// without it the document must name the rule.
+pub(crate) fn parse_document(
+    source: &str,
+    bytes: &[u8],
+    name: Option<&str>,
+) -> Result<RuleDocument, Box<Diagnostic>> {
+    RuleDocument::from_json(bytes, name).map_err(|error| {
         let origin = match &error {
-            DocumentError::Json { line, column, .. } => json_place(&name, &bytes, *line, *column),
-            _ => named_place(&name, ""),
+            DocumentError::Json { line, column, .. } => json_place(source, bytes, *line, *column),
+            _ => match error.place(bytes) {
+                Some(span) => Origin {
+                    source: Arc::new(Source {
+                        name: source.to_owned(),
+                        text: String::from_utf8_lossy(bytes).into_owned(),
+                        base: PathBuf::new(),
+                        inline: false,
+                    }),
+                    span,
+                },
+                None => named_place(source, ""),
+            },
         };
         Box::new(document_error(&error).at(&origin))
     })

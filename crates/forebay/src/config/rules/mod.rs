@@ -287,22 +287,21 @@ fn check_drops(
     if !policy.drops() || (own_policy.is_some() && own_ack.is_some()) {
         return;
     }
+    let promises = |ack: &AckMode| *ack != AckMode::Accept;
     let promise = match own_ack {
-        Some(ack) => (ack == AckMode::Stored).then_some("the rule"),
+        Some(ack) => Some(("the rule", ack)),
         None => inherited
             .acks
             .iter()
-            .any(|(ack, _)| *ack == AckMode::Stored)
-            .then_some("a listener"),
+            .map(|(ack, _)| ("a listener", *ack))
+            .find(|(_, ack)| promises(ack)),
     };
-    let Some(who) = promise else {
+    let Some((who, ack)) = promise.filter(|(_, ack)| promises(ack)) else {
         return;
     };
     let mut diagnostic = Diagnostic::error(
         Code::DropWithoutAccept,
-        format!(
-            "rule {name}: on_full = \"{policy}\" loses records, and {who} has ack = \"stored\""
-        ),
+        format!("rule {name}: on_full = \"{policy}\" loses records, and {who} has ack = \"{ack}\""),
     )
     .help("set ack = \"accept\" for the rule, or on_full = \"block\" or \"reject\"");
     let place = own

@@ -1,0 +1,58 @@
+//! What can be typed behind `forebay rule`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum RuleCommand {
+    /// Evaluate a statement or a rule document on one message, or run files of cases
+    Test(TestArguments),
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct TestArguments {
+    /// The statement
+    #[arg(long, conflicts_with = "rule", required_unless_present_any = ["rule", "cases"])]
+    pub sql: Option<String>,
+    /// Its dialect: 2015-10-08, 2016-03-23 or beta [default: 2016-03-23, as in the AWS console]
+    #[arg(long, value_name = "VERSION", requires = "sql")]
+    pub sql_version: Option<String>,
+    /// A rule document, in place of --sql
+    #[arg(long, value_name = "FILE")]
+    pub rule: Option<PathBuf>,
+    /// Topic of the message
+    #[arg(long, required_unless_present = "cases")]
+    pub topic: Option<String>,
+    /// File with the payload, - for standard input
+    #[arg(long, value_name = "FILE|-", required_unless_present = "cases")]
+    pub payload: Option<PathBuf>,
+    /// Client id of the publisher
+    #[arg(long, value_name = "ID")]
+    pub client_id: Option<String>,
+    /// Time of the message, milliseconds since 1970 [default: now]
+    #[arg(long, value_name = "MS")]
+    pub now: Option<i64>,
+    /// Stream, a template [default: that of the document, else "stream"]
+    #[arg(long, value_name = "TEMPLATE")]
+    pub stream: Option<String>,
+    /// Partition key, a template [default: that of the document, else ${topic()}]
+    #[arg(long, value_name = "TEMPLATE")]
+    pub partition_key: Option<String>,
+    /// Explicit hash key, a template
+    #[arg(long, value_name = "TEMPLATE")]
+    pub explicit_hash_key: Option<String>,
+    /// Shards of the stream, evenly split, to see which one takes the record
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub shards: Option<u32>,
+    /// Cases to run: a file with one per line, a document of AWS's validation tool, or a directory of either
+    #[arg(
+        long,
+        value_name = "FILE.jsonl|FILE.json|DIR",
+        conflicts_with_all = ["sql", "rule", "topic", "payload", "client_id", "stream", "partition_key", "explicit_hash_key", "shards"]
+    )]
+    pub cases: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
