@@ -471,14 +471,12 @@ impl<'e> Compiler<'e> {
             );
             self.error(Code::Unexpected, message, name.span);
         }
-        if !function.takes_star {
-            let mut stars = arguments
-                .iter()
-                .filter(|argument| matches!(argument.kind, ExprKind::Payload));
-            if let Some(star) = stars.next() {
-                let message = format!("the function `{}` takes no `*`", function.name);
-                self.error(Code::Star, message, star.span);
-            }
+        let star = arguments.iter().enumerate().find(|(place, argument)| {
+            matches!(argument.kind, ExprKind::Payload) && !(function.takes_star)(&arguments, *place)
+        });
+        if let Some((_, star)) = star {
+            let message = format!("the function `{}` takes no `*` here", function.name);
+            self.error(Code::Star, message, star.span);
         }
         let spans: Vec<_> = arguments.iter().map(|argument| argument.span).collect();
         let mut arguments = self.arguments(function, arguments);

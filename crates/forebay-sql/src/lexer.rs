@@ -1,6 +1,11 @@
 //! The text of a statement as tokens, one at a time: what follows the expression of a substitution template is plain
 //! text and never looked at.
 
+use std::cmp::Ordering;
+use std::sync::LazyLock;
+
+use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, HirKind};
+
 use crate::span::Span;
 use crate::{Code, Diagnostic};
 
@@ -77,7 +82,7 @@ impl<'t> Lexer<'t> {
         let kind = match self.rest().chars().next() {
             None => Kind::End,
             Some('_') => self.word(),
-            Some(first) if first.is_alphabetic() => self.word(),
+            Some(first) if is_letter(first) => self.word(),
             Some('0'..='9') => self.number(start)?,
             Some(quote @ ('\'' | '"')) => self.string(start, quote)?,
             Some('@') => self.variable(start)?,
@@ -91,7 +96,7 @@ impl<'t> Lexer<'t> {
 
     fn word(&mut self) -> Kind {
         let rest = self.rest();
-        let is_part = |c: char| c == '_' || c.is_ascii_digit() || c.is_alphabetic();
+        let is_part = |c: char| c == '_' || c.is_ascii_digit() || is_letter(c);
         self.at += rest.find(|c| !is_part(c)).unwrap_or(rest.len());
         Kind::Word
     }
@@ -122,7 +127,7 @@ impl<'t> Lexer<'t> {
             .rest()
             .chars()
             .next()
-            .is_some_and(|c| c == '_' || c.is_alphabetic());
+            .is_some_and(|c| c == '_' || is_letter(c));
         if complete && !glued {
             return Ok(Kind::Number);
         }
@@ -216,6 +221,31 @@ impl<'t> Lexer<'t> {
     }
 }
 
+/// True for a letter of any script: Unicode's general category L. The standard library's "alphabetic" has marks and
+/// letter numbers besides.
+fn is_letter(character: char) -> bool {
+    static LETTERS: LazyLock<Option<ClassUnicode>> =
+        LazyLock::new(|| match regex_syntax::parse("\\pL").ok()?.into_kind() {
+            HirKind::Class(Class::Unicode(letters)) => Some(letters),
+            _ => None,
+        });
+    if character.is_ascii() {
+        return character.is_ascii_alphabetic();
+    }
+    LETTERS.as_ref().is_some_and(|letters| {
+        let place = |range: &ClassUnicodeRange| {
+            if range.end() < character {
+                Ordering::Less
+            } else if range.start() > character {
+                Ordering::Greater
+            } else {
+                Ordering::Equal
+            }
+        };
+        letters.ranges().binary_search_by(place).is_ok()
+    })
+}
+
 /// The value of a string token: without its quotes, doubled ones made single.
 pub(crate) fn string_value(token: &str) -> String {
     let quote = if token.starts_with('"') { "\"" } else { "'" };
@@ -258,6 +288,17 @@ mod tests {
                 .take(5)
                 .any(|token| token.is_err());
             assert!(failed, "{bad:?} was read");
+        }
+    }
+
+    #[test]
+    fn letters_are_those_of_unicode_s_category() {
+        for letter in ['a', 'Z', 'é', 'ß', '温', 'ა', 'ʰ', 'א', '𝔘'] {
+            assert!(is_letter(letter), "{letter}");
+        }
+        // A digit, a letter number, a circled letter, a vowel sign.
+        for other in ['1', '²', 'Ⅷ', 'Ⓐ', '\u{93f}', '_', '-', '\u{2d}'] {
+            assert!(!is_letter(other), "{other}");
         }
     }
 

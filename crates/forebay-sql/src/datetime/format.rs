@@ -5,12 +5,15 @@ use jiff::civil::DateTime;
 
 use super::{COUNT_MAX, DAYS, MONTHS, short, zone};
 
-/// The text of an instant, given in milliseconds since the Unix epoch; `None` for a bad pattern or zone, or an instant
+/// The text of an instant, given in milliseconds since the Unix epoch; `None` for an empty or bad pattern, a bad zone, or an instant
 /// beyond the years -9999 to 9999.
 ///
 /// `z` deviates from Joda-Time, which has a table of names of its own: it gives the abbreviation of the tz database,
 /// which is an offset where the database has no name.
 pub(crate) fn format(pattern: &str, milliseconds: i64, zone_name: &str) -> Option<String> {
+    if pattern.is_empty() {
+        return None;
+    }
     let zone = zone(zone_name)?;
     let instant = Timestamp::from_millisecond(milliseconds).ok()?;
     let info = zone.to_offset_info(instant);

@@ -2,6 +2,7 @@
 
 mod format;
 mod parse;
+mod pattern;
 mod resolve;
 
 use std::sync::LazyLock;

@@ -1,16 +1,13 @@
 //! Reading a time by a pattern of java.time.
 
+use super::pattern::{Token, tokens};
 use super::resolve::{Field, Fields};
-use super::{COUNT_MAX, DAYS, MONTHS, ZONE_BYTES_MAX, fixed, short, zone};
-
-/// Nested optional sections.
-const DEPTH_MAX: usize = 16;
+use super::{DAYS, MONTHS, ZONE_BYTES_MAX, fixed, short, zone};
 
 /// Milliseconds since the Unix epoch of the time in `text`; `None` for a bad pattern, another text, or not enough for a
 /// date. Without a zone in the text it is UTC.
 pub(crate) fn parse(text: &str, pattern: &str) -> Option<i64> {
-    let mut rest = pattern;
-    let tokens = tokens(&mut rest, 0)?;
+    let tokens = tokens(pattern)?;
     let mut reader = Reader {
         text,
         fields: Fields::default(),
@@ -22,75 +19,8 @@ pub(crate) fn parse(text: &str, pattern: &str) -> Option<i64> {
     reader.fields.resolve()
 }
 
-#[derive(Debug)]
-enum Token {
-    Literal(String),
-    Letters(char, usize),
-    /// Spaces may stand before the next field.
-    Padding,
-    Optional(Vec<Token>),
-}
-
-/// Splits a pattern, up to its end or the end of an optional section.
-fn tokens(rest: &mut &str, depth: usize) -> Option<Vec<Token>> {
-    if depth > DEPTH_MAX {
-        return None;
-    }
-    let mut tokens = Vec::new();
-    while let Some(letter) = rest.chars().next() {
-        let after = rest.trim_start_matches(letter);
-        let count = (rest.len() - after.len()) / letter.len_utf8();
-        match letter {
-            '\'' => {
-                let mut literal = String::new();
-                *rest = quoted(rest.get(1..)?, &mut literal)?;
-                tokens.push(Token::Literal(literal));
-                continue;
-            }
-            '[' => {
-                *rest = rest.get(1..)?;
-                tokens.push(Token::Optional(self::tokens(rest, depth + 1)?));
-                continue;
-            }
-            ']' => {
-                *rest = rest.get(1..)?;
-                return (depth > 0).then_some(tokens);
-            }
-            '{' | '}' | '#' => return None,
-            'p' => tokens.push(Token::Padding),
-            letter if letter.is_ascii_alphabetic() => {
-                if count > COUNT_MAX || !"GuyDMLdQqwWEecahKkHmsSAnNVzOXxZ".contains(letter) {
-                    return None;
-                }
-                tokens.push(Token::Letters(letter, count));
-            }
-            other => tokens.push(Token::Literal(other.to_string().repeat(count))),
-        }
-        *rest = after;
-    }
-    // A section may stay open at the end.
-    Some(tokens)
-}
-
-/// Takes quoted text, from behind its opening quote; two quotes are one.
-fn quoted<'p>(text: &'p str, literal: &mut String) -> Option<&'p str> {
-    if let Some(rest) = text.strip_prefix('\'') {
-        literal.push('\'');
-        return Some(rest);
-    }
-    let mut rest = text;
-    loop {
-        let (piece, after) = rest.split_once('\'')?;
-        literal.push_str(piece);
-        match after.strip_prefix('\'') {
-            Some(again) => {
-                literal.push('\'');
-                rest = again;
-            }
-            None => return Some(after),
-        }
-    }
-}
+/// Digits of one number.
+const DIGITS_MAX: usize = 18;
 
 #[derive(Debug)]
 struct Reader<'t> {
@@ -103,7 +33,7 @@ impl Reader<'_> {
         for (place, token) in tokens.iter().enumerate() {
             match token {
                 Token::Literal(literal) => self.text = self.text.strip_prefix(literal.as_str())?,
-                Token::Padding => self.text = self.text.trim_start_matches(' '),
+                Token::Padded(width, letter, count) => self.padded(*width, *letter, *count)?,
                 Token::Letters(letter, count) => {
                     let following = tokens.get(place + 1..).unwrap_or_default();
                     self.field(*letter, *count, reserved(following))?;
@@ -119,6 +49,37 @@ impl Reader<'_> {
         Some(())
     }
 
+    /// Reads a field that stands with spaces before it in `width` characters.
+    fn padded(&mut self, width: usize, letter: char, count: usize) -> Option<()> {
+        let end = self
+            .text
+            .char_indices()
+            .nth(width)
+            .map_or(self.text.len(), |(at, _)| at);
+        let (padded, rest) = self.text.split_at_checked(end)?;
+        if padded.chars().count() < width {
+            return None;
+        }
+        self.text = padded.trim_start_matches(' ');
+        self.field(letter, count, 0)?;
+        if !self.text.is_empty() {
+            return None;
+        }
+        self.text = rest;
+        Some(())
+    }
+
+    /// The place of the one of these texts that comes next.
+    fn one_of<const N: usize>(&mut self, texts: [&'static str; N]) -> Option<i64> {
+        for (place, text) in (0..).zip(texts) {
+            if let Some(rest) = self.text.strip_prefix(text) {
+                self.text = rest;
+                return Some(place);
+            }
+        }
+        None
+    }
+
     /// Reads one field. `reserved` digits behind it belong to the fields that follow.
     fn field(&mut self, letter: char, count: usize, reserved: usize) -> Option<()> {
         let field = match letter {
@@ -126,29 +87,40 @@ impl Reader<'_> {
                 let value = self.year(count, reserved)?;
                 return self.fields.set(Field::year(letter), value);
             }
-            'M' | 'L' if count >= 3 => {
+            'M' | 'L' if matches!(count, 3 | 4) => {
                 let place = self.name(&MONTHS, count)?;
                 return self.fields.set(Field::Month, place + 1);
             }
-            'E' | 'e' | 'c' if count >= 3 || letter == 'E' => {
+            'E' | 'e' | 'c' if matches!(count, 3 | 4) || (letter == 'E' && count < 3) => {
                 let place = self.name(&DAYS, count)?;
                 return self.fields.set(Field::Weekday, place + 1);
             }
-            'G' => {
-                let (value, rest) = match self.text.strip_prefix("AD") {
-                    Some(rest) => (1, rest),
-                    None => (0, self.text.strip_prefix("BC")?),
+            'e' | 'c' if count < 3 => {
+                // Days are counted from Sunday.
+                let day = self.digits(count, 2, reserved)?;
+                let day = (1..=7).contains(&day).then_some((day + 5) % 7 + 1)?;
+                return self.fields.set(Field::Weekday, day);
+            }
+            'Q' | 'q' if count >= 3 => {
+                let names: [&'static str; 4] = match count {
+                    3 => ["Q1", "Q2", "Q3", "Q4"],
+                    4 => ["1st quarter", "2nd quarter", "3rd quarter", "4th quarter"],
+                    _ => ["1", "2", "3", "4"],
                 };
-                self.text = rest;
-                return self.fields.set(Field::Era, value);
+                let place = self.one_of(names)?;
+                return self.fields.set(Field::Quarter, place + 1);
+            }
+            'G' => {
+                let era = self.one_of(match count {
+                    4 => ["Before Christ", "Anno Domini"],
+                    5 => ["B", "A"],
+                    _ => ["BC", "AD"],
+                })?;
+                return self.fields.set(Field::Era, era);
             }
             'a' => {
-                let (value, rest) = match self.text.strip_prefix("AM") {
-                    Some(rest) => (0, rest),
-                    None => (1, self.text.strip_prefix("PM")?),
-                };
-                self.text = rest;
-                return self.fields.set(Field::HalfDay, value);
+                let half = self.one_of(["AM", "PM"])?;
+                return self.fields.set(Field::HalfDay, half);
             }
             'S' => {
                 let digits = self.digits(count, count, 0)?;
@@ -160,8 +132,10 @@ impl Reader<'_> {
             'M' | 'L' => Field::Month,
             'd' => Field::Day,
             'Q' | 'q' => Field::Quarter,
-            // Java counts them from Sunday in the English of the United States, and no date follows from them alone.
-            'w' | 'W' | 'e' | 'c' => return None,
+            // Narrow names are ambiguous, so the JVM reads numbers for them.
+            'E' | 'e' | 'c' => Field::Weekday,
+            'w' => Field::WeekOfYear,
+            'W' => Field::WeekOfMonth,
             'h' => Field::ClockHourOfHalfDay,
             'K' => Field::HourOfHalfDay,
             'k' => Field::ClockHour,
@@ -173,12 +147,13 @@ impl Reader<'_> {
             'N' => Field::NanoOfDay,
             _ => return None,
         };
-        let most = if count == 1 || matches!(letter, 'A' | 'n' | 'N') {
-            18
-        } else {
-            count
+        let (fewest, most) = match (letter, count) {
+            ('w' | 'W', _) => (count, 2),
+            ('D', 2 | 3) => (count, 3),
+            (_, 1 | 5) => (1, DIGITS_MAX),
+            _ => (count, count),
         };
-        let value = self.digits(count, most, reserved)?;
+        let value = self.digits(fewest, most, reserved)?;
         self.fields.set(field, value)
     }
 
@@ -190,7 +165,7 @@ impl Reader<'_> {
         } else {
             run.saturating_sub(reserved).clamp(fewest, most.max(fewest))
         };
-        if run < len || len > 18 {
+        if run < len || len > DIGITS_MAX {
             return None;
         }
         let (digits, rest) = self.text.split_at_checked(len)?;
@@ -205,31 +180,19 @@ impl Reader<'_> {
         }
         if let Some(rest) = self.text.strip_prefix('-') {
             self.text = rest;
-            return Some(-self.digits(count, 18, reserved)?);
+            return Some(-self.digits(count, DIGITS_MAX, reserved)?);
         }
-        let most = if count >= 4 { count } else { 18 };
+        let most = if count >= 4 { count } else { DIGITS_MAX };
         self.digits(count, most, reserved)
     }
 
-    /// The place of the name that the text begins with: three letters its beginning, four all of it.
-    fn name(&mut self, names: &[&'static str], count: usize) -> Option<i64> {
-        for (place, name) in (0..).zip(names) {
-            let name = match count {
-                4 => name,
-                1..=3 => short(name),
-                _ => return None,
-            };
-            if let Some(rest) = self.text.strip_prefix(name) {
-                self.text = rest;
-                return Some(place);
-            }
-        }
-        None
+    /// The place of the name that the text begins with: four letters all of it, fewer its beginning.
+    fn name<const N: usize>(&mut self, names: &[&'static str; N], count: usize) -> Option<i64> {
+        self.one_of(names.map(|name| if count == 4 { name } else { short(name) }))
     }
 
     fn zone(&mut self, letter: char, count: usize) -> Option<()> {
         let found = match letter {
-            'V' if count != 2 => return None,
             'V' | 'z' => self.longest(|name| zone(name).or_else(|| abbreviation(name, letter)))?,
             'O' => self.longest(|text| zone(text).filter(|_| text.starts_with("GMT")))?,
             'Z' if count == 4 => {
@@ -298,7 +261,7 @@ fn reserved(tokens: &[Token]) -> usize {
         Token::Letters('S', count) => Some(*count),
         Token::Letters(letter, 2) if "dMLHhKkms".contains(*letter) => Some(2),
         Token::Letters('D', 3) => Some(3),
-        Token::Letters('y' | 'u', count @ (2 | 4)) => Some(*count),
+        Token::Letters('y' | 'u', 2) => Some(2),
         _ => None,
     };
     tokens.iter().map_while(width).sum()

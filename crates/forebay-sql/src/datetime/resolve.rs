@@ -14,6 +14,8 @@ pub(super) enum Field {
     Day,
     DayOfYear,
     Quarter,
+    WeekOfYear,
+    WeekOfMonth,
     Weekday,
     HalfDay,
     ClockHourOfHalfDay,
@@ -94,6 +96,7 @@ impl Fields {
                 let day = i8::try_from(day).ok()?.min(first.days_in_month());
                 Date::new(year, first.month(), day).ok()?
             }
+            (Some(month), None) => self.in_week(year, month)?,
             (None, None) => {
                 let day = i16::try_from(self.get(Field::DayOfYear)?).ok()?;
                 Date::new(year, 1, 1)
@@ -109,8 +112,22 @@ impl Fields {
         let agrees = |field, value: i64| self.get(field).is_none_or(|known| known == value);
         let all_agree = agrees(Field::Weekday, date.weekday().to_monday_one_offset().into())
             && agrees(Field::DayOfYear, date.day_of_year().into())
-            && agrees(Field::Quarter, (i64::from(date.month()) + 2) / 3);
+            && agrees(Field::Quarter, (i64::from(date.month()) + 2) / 3)
+            && agrees(Field::WeekOfMonth, week(date.day().into(), date))
+            && agrees(Field::WeekOfYear, week_of_year(date));
         all_agree.then_some(date)
+    }
+
+    /// The date of a weekday in a week of a month.
+    fn in_week(&self, year: i16, month: i64) -> Option<Date> {
+        let wanted = self.get(Field::WeekOfMonth)?;
+        let weekday = self.get(Field::Weekday)?;
+        let first = Date::new(year, i8::try_from(month).ok()?, 1).ok()?;
+        let weeks = (0..=6)
+            .contains(&wanted)
+            .then_some(wanted - week(1, first))?;
+        let days = weekday % 7 - i64::from(first.weekday().to_sunday_zero_offset());
+        first.checked_add((weeks * 7 + days).days()).ok()
     }
 
     /// The time of day, midnight when none is given, and whether it is the end of the day.
@@ -157,6 +174,32 @@ impl Fields {
             _ => return None,
         };
         Some(Some(self.get(Field::HalfDay)? * 12 + of_half))
+    }
+}
+
+/// The week of a date, counted from the first day of its month or year, of which it is day number `day`. Weeks begin on
+/// Sunday and the first one may have one day only, as in the United States.
+fn week(day: i64, date: Date) -> i64 {
+    let weekday = i64::from(date.weekday().to_sunday_zero_offset());
+    // What lies before the first day in its week counts, too.
+    let before = (weekday - (day - 1)).rem_euclid(7);
+    (day - 1 + before) / 7 + 1
+}
+
+/// The week of the year; the last days of December belong to the first week of the next one when it has begun.
+fn week_of_year(date: Date) -> i64 {
+    let next_year = date
+        .year()
+        .checked_add(1)
+        .and_then(|year| Date::new(year, 1, 1).ok());
+    let is_of_next_year = next_year.is_some_and(|first| {
+        let days_left = date.days_in_year() - date.day_of_year() + 1;
+        days_left <= i16::from(first.weekday().to_sunday_zero_offset())
+    });
+    if is_of_next_year {
+        1
+    } else {
+        week(date.day_of_year().into(), date)
     }
 }
 

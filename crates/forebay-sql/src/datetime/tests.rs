@@ -23,6 +23,7 @@ fn patterns_write_what_joda_time_writes() {
         assert_eq!(utc(pattern).as_deref(), Some(expected), "{pattern}");
     }
     for pattern in [
+        "",
         "j",
         "yyyy 'open",
         "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy",
@@ -105,6 +106,43 @@ fn patterns_read_what_java_time_reads() {
         ("2023-11-13 24:00", "yyyy-MM-dd HH:mm", 1_699_920_000_000),
         ("23-1-2", "yy-M-d", 1_672_617_600_000),
         ("0001-01-01 BC", "yyyy-MM-dd G", -62_167_219_200_000),
+        // Tuesday is the third day of a week that begins on Sunday.
+        ("2023-11-14 3", "yyyy-MM-dd e", 1_699_920_000_000),
+        ("2023-11-14 03", "yyyy-MM-dd ee", 1_699_920_000_000),
+        ("2023-11-14 3", "yyyy-MM-dd c", 1_699_920_000_000),
+        ("2023-11-14 Tue", "yyyy-MM-dd eee", 1_699_920_000_000),
+        ("2023-11-14 Tuesday", "yyyy-MM-dd cccc", 1_699_920_000_000),
+        ("2023-11-14 2", "yyyy-MM-dd EEEEE", 1_699_920_000_000),
+        ("2023 11 14", "yyyy MMMMM dd", 1_699_920_000_000),
+        ("2023-11-14 46 3", "yyyy-MM-dd w W", 1_699_920_000_000),
+        ("2023-11 W3 Tue", "yyyy-MM 'W'W EEE", 1_699_920_000_000),
+        ("2023-11 3 3", "yyyy-MM W e", 1_699_920_000_000),
+        ("2023-12-31 01", "yyyy-MM-dd ww", 1_703_980_800_000),
+        ("2022-12-31 53", "yyyy-MM-dd ww", 1_672_444_800_000),
+        ("Q4 2023-11-14", "QQQ yyyy-MM-dd", 1_699_920_000_000),
+        (
+            "4th quarter 2023-11-14",
+            "qqqq yyyy-MM-dd",
+            1_699_920_000_000,
+        ),
+        (
+            "2023-11-14 Anno Domini",
+            "yyyy-MM-dd GGGG",
+            1_699_920_000_000,
+        ),
+        ("2023-11-14 A", "yyyy-MM-dd GGGGG", 1_699_920_000_000),
+        ("2023-11-14  1:02", "yyyy-MM-dd ppH:mm", 1_699_923_720_000),
+        (
+            "2023-11-14T10:00GMT+8",
+            "yyyy-MM-dd'T'HH:mmO",
+            1_699_927_200_000,
+        ),
+        (
+            "2023-11-14T10:00GMT+08:00",
+            "yyyy-MM-dd'T'HH:mmOOOO",
+            1_699_927_200_000,
+        ),
+        ("2023-11-14 86399999", "yyyy-MM-dd A", 1_700_006_399_999),
         (
             "2023-11-14 17:13:20 EST",
             "yyyy-MM-dd HH:mm:ss z",
@@ -133,6 +171,20 @@ fn other_texts_and_patterns_give_nothing() {
         ("2023-11-14", "yyyy-MM-dd'"),
         ("2023-11-14", "yyyy-MM-dd{"),
         ("2023", "bbbb"),
+        ("2023-11-14 2", "yyyy-MM-dd e"),
+        ("2023-11-14 0", "yyyy-MM-dd e"),
+        ("2023-11-14 45", "yyyy-MM-dd w"),
+        ("2023-11-14 2", "yyyy-MM-dd W"),
+        ("2023-11-14 03", "yyyy-MM-dd cc"),
+        ("2023-11-14 3", "yyyy-MM-dd WW"),
+        ("2023-11-014", "yyyy-MM-ddd"),
+        ("2023-11-14 AM", "yyyy-MM-dd aa"),
+        ("2023-11-14 UTC", "yyyy-MM-dd V"),
+        ("2023-11-14 Nov", "yyyy-MM-dd MMMM"),
+        ("2023-nov-14", "yyyy-MMM-dd"),
+        ("2023-11-14 1:02", "yyyy-MM-dd ppH:mm"),
+        ("2023-11 3", "yyyy-MM W"),
+        ("2023 46 3", "yyyy w e"),
         ("", ""),
     ] {
         assert_eq!(parse(text, pattern), None, "{text} by {pattern}");

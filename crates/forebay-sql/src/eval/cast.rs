@@ -37,8 +37,9 @@ impl<'a> Evaluation<'a> {
 
     fn cast_number(&self, number: Number, target: CastTarget) -> Option<Number> {
         match (number, target) {
-            (Number::Int(_), _) => Some(number),
             (_, CastTarget::Int) => Some(number.to_integer(Rounding::Floor)),
+            // The same number, as Decimal where the version tells the two apart.
+            (Number::Int(_), _) => Some(Number::from_decimal(number.decimal(), self.version)),
             (_, CastTarget::Double) => Number::from_f64(number.to_f64(), self.version),
             (Number::Decimal(value), _) => Some(Number::from_decimal(value, self.version)),
         }

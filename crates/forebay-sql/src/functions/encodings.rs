@@ -9,20 +9,28 @@ use super::{ANY, Function, Refusal, TEXT, built, no_source};
 use crate::Code;
 use crate::eval::{EvalError, Evaluation};
 use crate::program::Node;
+use crate::syntax::{Expr, ExprKind};
 use crate::value::{Value, ValueType};
 
 pub(super) const FUNCTIONS: &[Function] = &[
     built("decode", 2, 6, decode)
         .since_2016()
-        .takes_star()
+        // The bytes of a payload are text that base64 could be, only by way of a member.
+        .takes_star(|arguments, place| place == 0 && is_protobuf(arguments))
         .takes(&[TEXT, ANY])
         .prepared(refuse_protobuf),
     built("encode", 2, 2, encode)
         .since_2016()
-        .takes_star()
+        .takes_star(|_, place| place == 0)
         .takes(&[TEXT, ANY])
         .gives(ValueType::String),
 ];
+
+/// True for arguments with the scheme `proto`.
+fn is_protobuf(arguments: &[Expr]) -> bool {
+    let scheme = arguments.get(1).map(|scheme| &scheme.kind);
+    matches!(scheme, Some(ExprKind::String(scheme)) if scheme == "proto")
+}
 
 /// As lenient as the JVM's decoder: padding may be missing.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(

@@ -14,6 +14,7 @@ mod time;
 use crate::Code;
 use crate::eval::{EvalError, Evaluation};
 use crate::program::Node;
+use crate::syntax::Expr;
 use crate::value::{Value, ValueType};
 
 pub(crate) use collections::{FORBIDDEN_IN_DEFAULT, WITH_DEFAULT};
@@ -42,8 +43,8 @@ pub(crate) struct Function {
     pub(crate) name: &'static str,
     /// True when the first SQL version does not have it.
     pub(crate) since_2016: bool,
-    /// True when `*` may be an argument.
-    pub(crate) takes_star: bool,
+    /// Whether `*` may be the argument at a place.
+    pub(crate) takes_star: fn(&[Expr], usize) -> bool,
     /// False when equal arguments may give different results: it asks for the message or draws at random.
     pub(crate) is_pure: bool,
     /// What its arguments are converted to; the last entry stands for all that follow.
@@ -74,8 +75,8 @@ impl Function {
         self
     }
 
-    const fn takes_star(mut self) -> Self {
-        self.takes_star = true;
+    const fn takes_star(mut self, takes: fn(&[Expr], usize) -> bool) -> Self {
+        self.takes_star = takes;
         self
     }
 
@@ -114,7 +115,7 @@ const fn built(name: &'static str, fewest: usize, most: usize, evaluate: Evaluat
     Function {
         name,
         since_2016: false,
-        takes_star: false,
+        takes_star: |_, _| false,
         is_pure: true,
         takes: &[],
         gives: None,

@@ -88,7 +88,8 @@ fn double<'a>(
     function: fn(f64) -> f64,
 ) -> Evaluated<'a> {
     let number = argument(evaluation, arguments, 0)?;
-    result(number.and_then(|x| Number::from_f64(function(x.to_f64()), evaluation.version())))
+    let value = number.and_then(binary64).map(function);
+    result(value.and_then(|value| Number::from_f64(value, evaluation.version())))
 }
 
 fn doubles<'a>(
@@ -98,11 +99,15 @@ fn doubles<'a>(
 ) -> Evaluated<'a> {
     let x = argument(evaluation, arguments, 0)?;
     let y = argument(evaluation, arguments, 1)?;
-    let (Some(x), Some(y)) = (x, y) else {
+    let (Some(x), Some(y)) = (x.and_then(binary64), y.and_then(binary64)) else {
         return Ok(Value::Undefined);
     };
-    let value = function(x.to_f64(), y.to_f64());
-    result(Number::from_f64(value, evaluation.version()))
+    result(Number::from_f64(function(x, y), evaluation.version()))
+}
+
+/// The nearest double; beyond their range there is none.
+fn binary64(number: Number) -> Option<f64> {
+    Some(number.to_f64()).filter(|value| value.is_finite())
 }
 
 /// The Int below a number; a Decimal of more than 34 digits has none.
@@ -156,12 +161,14 @@ fn trunc<'a>(evaluation: &mut Evaluation<'a>, arguments: &'a [Node]) -> Evaluate
     let (Some(number), Some(places)) = (number, places) else {
         return Ok(Value::Undefined);
     };
+    // Of two Int it is the first; otherwise the result is a Decimal, also where its value is whole.
+    if let (Number::Int(_), Number::Int(_)) = (number, places) {
+        return result(Some(number));
+    }
     let places = places
         .saturating(Rounding::Floor)
         .clamp(0, DIGITS_MAX.into());
     let places = u32::try_from(places).unwrap_or(DIGITS_MAX);
-    result(Some(match number.truncated(places) {
-        Number::Decimal(value) => Number::from_decimal(value, evaluation.version()),
-        int => int,
-    }))
+    let cut = number.truncated(places).decimal();
+    result(Some(Number::from_decimal(cut, evaluation.version())))
 }

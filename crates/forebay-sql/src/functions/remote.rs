@@ -7,7 +7,7 @@ const fn remote(name: &'static str, setting: Option<&'static str>) -> Function {
     Function {
         name,
         since_2016: false,
-        takes_star: true,
+        takes_star: |_, _| true,
         is_pure: false,
         takes: &[],
         gives: None,

@@ -205,9 +205,16 @@ fn concat<'a>(evaluation: &mut Evaluation<'a>, arguments: &'a [Node]) -> Evaluat
 }
 
 /// `indexof(s, t)`: the first place of `t` in characters, counted from 0; -1 when there is none.
+///
+/// Arrays are not looked into, and not taken as their text either.
 fn indexof<'a>(evaluation: &mut Evaluation<'a>, arguments: &'a [Node]) -> Evaluated<'a> {
-    let text = argument(evaluation, arguments, 0)?;
-    let wanted = argument(evaluation, arguments, 1)?;
+    let text = evaluation.argument(arguments, 0)?;
+    let wanted = evaluation.argument(arguments, 1)?;
+    if evaluation.is_array(text) || evaluation.is_array(wanted) {
+        return Ok(Value::Undefined);
+    }
+    let text = evaluation.text(text)?;
+    let wanted = evaluation.text(wanted)?;
     let (Some(text), Some(wanted)) = (text, wanted) else {
         return Ok(Value::Undefined);
     };
