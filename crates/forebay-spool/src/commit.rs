@@ -19,14 +19,13 @@ impl<F: Fs> Spool<F> {
         &mut self,
         mut frame: FrameBuffer,
         effect: Effect,
-        summary: Summary,
         fits: bool,
     ) -> Result<Commit, AppendError> {
         let mut frames = Vec::new();
         if fits {
             match self.write_active(&mut frame) {
                 Ok(()) => {
-                    self.note_active(frame, &summary);
+                    self.note_active(frame);
                     return Ok(self.apply(effect));
                 }
                 Err(_) => {
@@ -38,7 +37,6 @@ impl<F: Fs> Spool<F> {
         frames.push(frame);
         self.pending = Some(Pending {
             frames,
-            summary,
             effect: Some(effect),
             first_epoch: None,
         });
@@ -69,7 +67,7 @@ impl<F: Fs> Spool<F> {
         file.sync_data()
     }
 
-    fn note_active(&mut self, frame: FrameBuffer, summary: &Summary) {
+    fn note_active(&mut self, frame: FrameBuffer) {
         let active = self.active.and_then(|epoch| self.live.get_mut(&epoch));
         let segment = active.expect("it was just written");
         let offset = segment.end;
@@ -77,7 +75,7 @@ impl<F: Fs> Spool<F> {
         segment.end_frame = frame.header.frame + 1;
         segment.end_seq = frame.header.end_seq();
         segment.headers_crc = crc32c::crc32c_append(segment.headers_crc, frame.header_bytes());
-        Arc::make_mut(&mut segment.summary).merge(summary);
+        Arc::make_mut(&mut segment.summary).merge(&frame.summary);
         let end = segment.end;
         self.counters.frames += 1;
         self.counters.bytes += end - offset;
@@ -110,7 +108,7 @@ impl<F: Fs> Spool<F> {
             let header = self.header_for(&spare, &mut pending);
             match self.write_fresh(&spare, &header, &mut pending.frames) {
                 Ok(()) => {
-                    self.activate(spare, header, pending.frames, pending.summary);
+                    self.activate(spare, header, pending.frames);
                     return Ok(pending.effect.map(|effect| self.apply(effect)));
                 }
                 Err(error) => {
@@ -179,32 +177,26 @@ impl<F: Fs> Spool<F> {
         self.flush(&spare.file)
     }
 
-    fn activate(
-        &mut self,
-        spare: Spare<F::File>,
-        header: SegmentHeader,
-        frames: Vec<FrameBuffer>,
-        mut summary: Summary,
-    ) {
+    fn activate(&mut self, spare: Spare<F::File>, header: SegmentHeader, frames: Vec<FrameBuffer>) {
         self.void_from(header.base_frame, header.base_seq);
         for segment in std::mem::take(&mut self.voids) {
             self.reuse(segment);
         }
-        // The summary speaks of the newest frame only.
-        summary.partial |= frames.len() > 1;
         let mut segment = Segment {
             file: spare.file,
             end: PAGE,
             end_frame: header.base_frame,
             end_seq: header.base_seq,
             headers_crc: 0,
-            summary: Arc::new(summary),
+            summary: Arc::default(),
             bad: false,
             settled_in: None,
             header,
         };
         self.recent.clear();
+        let mut summary = Summary::default();
         for frame in frames {
+            summary.merge(&frame.summary);
             let offset = segment.end;
             segment.end += frame.header.stride(segment.header.align);
             segment.end_frame = frame.header.frame + 1;
@@ -217,6 +209,7 @@ impl<F: Fs> Spool<F> {
                 buffer: frame,
             });
         }
+        segment.summary = Arc::new(summary);
         let page = segment.end & !(PAGE - 1);
         self.recent.retain(|recent| recent.end > page);
         let epoch = segment.header.epoch;
@@ -225,6 +218,14 @@ impl<F: Fs> Spool<F> {
         }
         self.live.insert(epoch, segment);
         self.checkpoint_wanted = true;
+        self.release_held();
+    }
+
+    /// What the last frames of an earlier process do counts from now on: they are on disk.
+    fn release_held(&mut self) {
+        for effect in self.held.take().into_iter().flat_map(|held| held.effects) {
+            effect.apply(&mut self.unsettled, &mut self.open_ids, &mut self.totals);
+        }
     }
 
     /// Cuts from older segments the frames that a fresh one has taken over.

@@ -128,16 +128,22 @@ fn split(salt: u64) -> [u32; 2] {
 #[derive(Debug, Clone)]
 pub(crate) struct FrameBuffer {
     pub(crate) header: FrameHeader,
+    /// What its records are, as far as a segment's footer tells.
+    pub(crate) summary: Summary,
     /// Room for the header, then the payload, then padding.
     bytes: Vec<u8>,
 }
 
 impl FrameBuffer {
     /// A frame of a payload that was read back.
-    pub(crate) fn from_payload(header: FrameHeader, payload: &[u8]) -> Self {
+    pub(crate) fn from_payload(header: FrameHeader, payload: &[u8], summary: Summary) -> Self {
         let mut bytes = vec![0; HEADER];
         bytes.extend_from_slice(payload);
-        Self { header, bytes }
+        Self {
+            header,
+            summary,
+            bytes,
+        }
     }
 
     /// Fills in what depends on the segment and returns the bytes to write.
@@ -263,7 +269,7 @@ impl Group {
         first_seq: u64,
         prior_end: u64,
         delta: &RoaringTreemap,
-    ) -> (FrameBuffer, Vec<Event>, Summary) {
+    ) -> (FrameBuffer, Vec<Event>) {
         let mut group = std::mem::take(self);
         for (stream, (records, bytes)) in group.streams.iter().zip(&group.tallies) {
             group.summary.add(stream_hash(stream), *records, *bytes);
@@ -295,8 +301,12 @@ impl Group {
             delta_at,
             payload_crc: 0,
         };
-        let buffer = FrameBuffer { header, bytes };
-        (buffer, group.events, group.summary)
+        let buffer = FrameBuffer {
+            header,
+            summary: group.summary,
+            bytes,
+        };
+        (buffer, group.events)
     }
 }
 

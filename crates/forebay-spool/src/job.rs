@@ -269,6 +269,10 @@ impl<F: Fs> Spool<F> {
     }
 
     fn seal_work(&mut self) -> Option<Work<F::File>> {
+        // Where a segment ends may follow from frames that are not on disk.
+        if self.held.is_some() {
+            return None;
+        }
         while let Some(epoch) = self.unsealed.pop_front() {
             let Some(segment) = self.live.get(&epoch) else {
                 continue;

@@ -81,6 +81,17 @@ impl OpenIds {
         }
     }
 
+    /// Forgets what an event speaks of, because it is not known whether it took place.
+    pub(crate) fn doubt(&mut self, event: &Event) {
+        match event {
+            Event::Open { client, id } => self.apply(&Event::Release {
+                client: client.clone(),
+                id: *id,
+            }),
+            Event::Release { .. } | Event::Forget { .. } => self.apply(event),
+        }
+    }
+
     pub(crate) fn clear(&mut self) {
         self.clients.clear();
     }

@@ -92,7 +92,8 @@ impl<F: Fs> Spool<F> {
                     .iter()
                     .any(|target| summary.may_hold(&target.stream, target.from, target.to))
         };
-        let mut resume = self.next_seq;
+        let held = self.uncertain().map(|held| held.start);
+        let mut resume = held.unwrap_or(self.next_seq);
         let mut segments = Vec::new();
         for segment in self.live.values() {
             if segment.end_seq <= from || self.is_settled(segment) || !wanted(&segment.summary) {

@@ -132,7 +132,8 @@ impl SegmentHeader {
         let align = fields.u32()?;
         let created_ms = fields.i64()?;
         let count = fields.u32()?;
-        if !align.is_power_of_two() || count > len_u32(REPLACES_MAX) {
+        let aligned = align.is_power_of_two() && (512..=4096).contains(&align);
+        if !aligned || size < 2 * PAGE || count > len_u32(REPLACES_MAX) {
             return None;
         }
         let mut replaces = Vec::new();

@@ -1,6 +1,7 @@
 //! The log as a state machine: what is live, what is unsettled, what is owed to the disk.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use crate::config::Config;
 use crate::error::AppendError;
 use crate::frame::{FrameBuffer, Group, HEADER};
 use crate::open_ids::{Event, OpenIds};
+use crate::replay::Held;
 use crate::segment::{PAGE, SegmentHeader, Summary};
 use crate::wire::{round_up, wide};
 
@@ -77,7 +79,6 @@ pub(crate) struct Effect {
 #[derive(Debug)]
 pub(crate) struct Pending {
     pub(crate) frames: Vec<FrameBuffer>,
-    pub(crate) summary: Summary,
     pub(crate) effect: Option<Effect>,
     /// Epoch of the first segment that was tried: it may have the frames.
     pub(crate) first_epoch: Option<u64>,
@@ -138,6 +139,8 @@ pub struct Spool<F: Fs> {
     /// Segments all of whose frames are in later ones whose header may not be on disk.
     pub(crate) voids: Vec<Segment<F::File>>,
     pub(crate) pending: Option<Pending>,
+    /// What the last frames of an earlier process do, until they are written again.
+    pub(crate) held: Option<Held>,
 
     pub(crate) next_epoch: u64,
     pub(crate) next_frame: u64,
@@ -206,7 +209,7 @@ impl<F: Fs> Spool<F> {
             return Err(AppendError::Full);
         }
         let delta = std::mem::take(&mut self.delta);
-        let (frame, events, summary) =
+        let (frame, events) =
             group.take_frame(self.next_frame, self.next_seq, self.prior_end, &delta);
         let effect = Effect {
             first_seq: frame.header.first_seq,
@@ -214,12 +217,12 @@ impl<F: Fs> Spool<F> {
             frame: frame.header.frame,
             events,
         };
-        self.commit(frame, effect, summary, fits)
+        self.commit(frame, effect, fits)
     }
 
     /// Tries again to write what [`append`](Spool::append) or [`poll`](Spool::poll) could not, each time into another
     /// segment. `None` when nothing that was to be answered is held. Call it once a second while
-    /// [`is_writable`](Spool::is_writable) is false.
+    /// [`is_writable`](Spool::is_writable) is false. It also makes [`uncertain`](Spool::uncertain) frames durable.
     ///
     /// # Errors
     /// [`AppendError::Unwritable`] when that fails too.
@@ -362,25 +365,44 @@ impl<F: Fs> Spool<F> {
                 segment.settled_in = Some(self.generation);
             }
         }
-        let segments = self.live.values().map(|segment| ListedSegment {
-            header: segment.header.clone(),
-            end_frame: segment.end_frame,
-            end_seq: segment.end_seq,
-        });
+        let held = self.held.as_ref();
+        let uncertain = held
+            .and_then(|held| held.epoch)
+            .or_else(|| self.pending.as_ref()?.first_epoch);
+        let next_epoch = uncertain.unwrap_or(self.next_epoch);
+        let held_frame = held.and_then(|held| Some(held.effects.front()?.frame));
         Checkpoint {
             generation: self.generation,
-            next_frame: self.next_frame,
+            next_frame: held_frame.unwrap_or(self.next_frame),
             next_seq: self.next_seq,
-            next_epoch: self
-                .pending
-                .as_ref()
-                .and_then(|pending| pending.first_epoch)
-                .unwrap_or(self.next_epoch),
+            next_epoch,
             totals: self.totals,
-            segments: segments.collect(),
+            segments: self.list_segments(next_epoch),
             open_ids: self.open_ids.clone(),
             unsettled: self.unsettled.clone(),
         }
+    }
+
+    /// The segments that were certainly put to use before an epoch, oldest first.
+    fn list_segments(&self, before: u64) -> Vec<ListedSegment> {
+        let uncut = self.held.as_ref().map(|held| &held.uncut);
+        let uncut = |epoch: &u64| uncut.and_then(|uncut| uncut.get(epoch)).copied();
+        let live = self.live.iter();
+        let voids = self.voids.iter().map(|void| (&void.header.epoch, void));
+        let voids = voids.filter(|(epoch, _)| uncut(epoch).is_some());
+        let all: BTreeMap<u64, ListedSegment> = live
+            .chain(voids)
+            .filter(|(epoch, _)| **epoch < before)
+            .map(|(epoch, segment)| {
+                let listed = ListedSegment {
+                    header: segment.header.clone(),
+                    end_frame: uncut(epoch).unwrap_or(segment.end_frame),
+                    end_seq: segment.end_seq,
+                };
+                (*epoch, listed)
+            })
+            .collect();
+        all.into_values().collect()
     }
 
     /// Makes segments free whose records are settled in both checkpoints, and whose frames neither needs.
@@ -391,8 +413,13 @@ impl<F: Fs> Spool<F> {
         let early = self.config.mutation == crate::mutation::Mutation::RecycleEarly;
         #[cfg(not(test))]
         let early = false;
+        let uncut = |epoch: &u64| {
+            let held = self.held.as_ref();
+            held.is_some_and(|held| held.uncut.contains_key(epoch))
+        };
         let free: Vec<u64> = self
             .sealed()
+            .filter(|(epoch, _)| !uncut(epoch))
             .filter(|(_, segment)| {
                 let settled = segment.settled_in.is_some_and(|at| at <= generation)
                     && segment.end_frame <= frame;
@@ -426,8 +453,22 @@ impl<F: Fs> Spool<F> {
     }
 
     /// The open QoS 2 ids.
+    ///
+    /// While [`uncertain`](Spool::uncertain) frames are held, ids of which they say anything are not in the table: a
+    /// PUBLISH with one of them is taken again rather than swallowed. Answer a PUBREL for an id that is not open only
+    /// while [`is_writable`](Spool::is_writable) is true.
     pub fn open_ids(&self) -> &OpenIds {
-        &self.open_ids
+        self.held
+            .as_ref()
+            .map_or(&self.open_ids, |held| &held.open_ids)
+    }
+
+    /// The sequence numbers in frames at the end of the log that may not be on disk. They are held when a directory is
+    /// opened and no segment can be written: they may come from a group that was never answered, which a power cut
+    /// still takes, or from one that was. So they are not owed, not read and not settled, but kept, until
+    /// [`retry`](Spool::retry) has made them durable. From then on they are owed; read from the start of the range.
+    pub fn uncertain(&self) -> Option<Range<u64>> {
+        self.held.as_ref().and_then(Held::seqs)
     }
 
     /// The sequence numbers of what is owed.
@@ -435,9 +476,10 @@ impl<F: Fs> Spool<F> {
         &self.unsettled
     }
 
-    /// The lowest sequence number that is owed, or the next one when nothing is.
+    /// The lowest sequence number that is owed or uncertain, or the next one when none is.
     pub fn watermark(&self) -> u64 {
-        self.unsettled.min().unwrap_or(self.next_seq)
+        let owed = self.unsettled.min().unwrap_or(self.next_seq);
+        self.uncertain().map_or(owed, |held| owed.min(held.start))
     }
 
     /// The random number of this directory.

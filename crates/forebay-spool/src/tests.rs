@@ -58,8 +58,8 @@ struct Model {
     unknown_events: Vec<Event>,
     open: BTreeSet<(String, u16)>,
     max_seq: u64,
-    /// True while unknown groups were seen that no segment could be found for: they may yet vanish.
-    unsure: bool,
+    /// Sequence numbers of which it is not known yet whether they are on disk.
+    uncertain: std::ops::Range<u64>,
 }
 
 impl Model {
@@ -92,10 +92,19 @@ impl Model {
     /// Compares what came back after a restart and takes it for the truth where both were allowed.
     fn recovered(
         &mut self,
-        mut found: BTreeMap<u64, Record>,
+        found: BTreeMap<u64, Record>,
         open: BTreeSet<(String, u16)>,
-        writable: bool,
+        uncertain: Option<std::ops::Range<u64>>,
+        restarted: bool,
     ) {
+        let sure = uncertain.is_none();
+        self.uncertain = uncertain.unwrap_or_default();
+        assert!(found.range(self.uncertain.clone()).next().is_none());
+        let held = self.owed.iter();
+        let held = held.filter(|(seq, _)| self.uncertain.contains(seq));
+        let held: BTreeMap<u64, Record> =
+            held.map(|(seq, record)| (*seq, record.clone())).collect();
+        self.owed.retain(|seq, _| !held.contains_key(seq));
         for (seq, record) in &self.owed {
             let same = found.get(seq).is_some_and(|found| found == record);
             assert!(same, "answered record {seq} is lost");
@@ -143,22 +152,20 @@ impl Model {
                 .filter(|(client, _)| !touched.contains(&**client));
             ids.cloned().collect()
         };
-        assert_eq!(known(&open), known(&self.open), "open ids");
         self.max_seq = self.max_seq.max(found.keys().max().copied().unwrap_or(0));
-        self.unsure = !writable && !extra.is_empty();
-        if self.unsure {
-            for (seq, _) in &extra {
-                found.remove(seq);
-            }
-        } else {
+        if sure {
+            assert_eq!(known(&open), known(&self.open), "open ids");
             self.unknown.clear();
-        }
-        if writable {
             self.unknown_events.clear();
+            self.open = open;
+        }
+        if sure && restarted {
+            self.settled.clear();
+        } else {
+            self.settled.retain(|seq, _| !found.contains_key(seq));
         }
         self.owed = found;
-        self.settled.clear();
-        self.open = open;
+        self.owed.extend(held);
     }
 }
 
@@ -208,10 +215,7 @@ impl Run {
                     self.disk.crash_at(u64::MAX);
                     assert_eq!(recovered.lost, 0, "false alarm: {recovered:?}");
                     self.disk.set_faults(Faults::default());
-                    let found = read_all(&spool);
-                    let open = spool.open_ids().iter();
-                    let open = open.map(|(client, id)| (client.to_owned(), id)).collect();
-                    self.model.recovered(found, open, spool.is_writable());
+                    self.compare(&spool, true);
                     balance(&spool);
                     return spool;
                 }
@@ -219,6 +223,18 @@ impl Run {
                 Err(error) => assert!(self.disk.crashed() || self.restarts < 1000, "{error}"),
             }
             self.cut();
+        }
+    }
+
+    fn compare(&mut self, spool: &TestSpool, restarted: bool) {
+        let open = spool.open_ids().iter();
+        let open = open.map(|(client, id)| (client.to_owned(), id)).collect();
+        let held = spool.held.as_ref();
+        let uncertain = held.map(|_| spool.uncertain().unwrap_or_default());
+        let found = read_all(spool);
+        // The process may have died while it read.
+        if !self.disk.crashed() {
+            self.model.recovered(found, open, uncertain, restarted);
         }
     }
 
@@ -232,7 +248,11 @@ impl Run {
 
     fn append(&mut self, spool: &mut TestSpool) {
         if !spool.is_writable() {
+            let held = spool.held.is_some();
             let retried = spool.retry();
+            if held && spool.is_writable() {
+                self.compare(spool, false);
+            }
             if let Ok(Some(commit)) = retried {
                 let (records, events) = self.pending.take().unwrap_or_default();
                 self.forget_unknown(&records);
@@ -295,7 +315,10 @@ impl Run {
         let all = self.entropy.below(3) == 0;
         let entropy = &mut self.entropy;
         let owed = self.model.owed.keys().copied();
-        let seqs: Vec<u64> = owed.filter(|_| all || entropy.below(2) == 0).collect();
+        let uncertain = self.model.uncertain.clone();
+        let seqs: Vec<u64> = owed
+            .filter(|seq| !uncertain.contains(seq) && (all || entropy.below(2) == 0))
+            .collect();
         assert_eq!(
             spool.settle(seqs.iter().copied(), self.now),
             seqs.len() as u64
@@ -333,7 +356,7 @@ impl Run {
             }
             6 if !self.disk.crashed() => {
                 let read = read_all(spool);
-                if spool.is_writable() && !self.disk.crashed() && !self.model.unsure {
+                if spool.is_writable() && !self.disk.crashed() {
                     assert!(read == self.model.owed, "reads differ");
                 }
             }
@@ -584,6 +607,116 @@ fn a_directory_of_this_machine_is_kept_over_a_restart_and_used_by_one() {
     assert_eq!(recovered.records, seqs.len() as u64);
     assert!(spool.unsettled().iter().eq(seqs.iter().copied()));
     assert!(spool.stat().counters.recycled > 0, "{:?}", spool.stat());
+}
+
+/// A spool that was opened where nothing could be written, after a process whose last frame was `answered` or was cut
+/// short by a kill before its flush. Returns the answered records and the last record.
+fn open_unwritable(disk: &SimDisk, answered: bool) -> (TestSpool, Vec<u64>, u64) {
+    let mut now = Time::ZERO;
+    let mut entropy = SeededEntropy::new(8);
+    let mut spool = open_image(disk).expect("a new directory");
+    work(&mut spool, disk, &mut now);
+    let mut owed = Vec::new();
+    for publish in 0..4 {
+        let mut group = Group::new();
+        // Only the last two share a page.
+        group.push(&Record {
+            data: vec![7; 5000].into(),
+            ..record(&mut entropy, publish)
+        });
+        group.push_event(Event::Open {
+            client: "device".to_owned(),
+            id: u16::try_from(publish).unwrap(),
+        });
+        if publish == 3 && !answered {
+            disk.crash_at(disk.calls() + 2);
+        }
+        match spool.append(&mut group, now) {
+            Ok(commit) => owed.push(commit.first_seq),
+            Err(error) => assert!(disk.crashed(), "{error}"),
+        }
+    }
+    drop(spool);
+    disk.kill();
+    disk.set_faults(Faults {
+        write: 10_000,
+        ..Faults::default()
+    });
+    let spool = open_image(disk).expect("opens for reading");
+    disk.set_faults(Faults::default());
+    let held = spool.uncertain().expect("the last frames");
+    assert!(!spool.is_writable());
+    assert_eq!(held.end - held.start, 2);
+    let certain: Vec<u64> = owed
+        .iter()
+        .copied()
+        .filter(|seq| *seq < held.start)
+        .collect();
+    assert_eq!(certain.len(), 2);
+    assert!(spool.unsettled().iter().eq(certain.iter().copied()));
+    assert!(read_all(&spool).keys().eq(&certain));
+    assert!(spool.watermark() <= held.start);
+    assert!(spool.open_ids().is_open("device", 1) && !spool.open_ids().is_open("device", 3));
+    (spool, owed, held.end - 1)
+}
+
+/// Everything that is due in the background but the retry.
+fn work_unwritable(spool: &mut TestSpool, disk: &SimDisk) {
+    let mut now = Time::from_millis(60_000);
+    for _ in 0..5 {
+        now += Duration::from_millis(1100);
+        while let Some(job) = spool.take_job(now) {
+            let done = job.run(disk);
+            spool.finish(done, now);
+        }
+    }
+    assert!(spool.stat().counters.checkpoints >= 1);
+}
+
+#[test]
+fn a_last_frame_that_a_power_cut_takes_after_a_checkpoint_is_no_loss() {
+    let mut vanished = 0;
+    for seed in 0..20 {
+        let disk = SimDisk::new(seed, CAPACITY);
+        let (mut spool, owed, last) = open_unwritable(&disk, false);
+        work_unwritable(&mut spool, &disk);
+        drop(spool);
+        disk.power_cut();
+        let entropy = SeededEntropy::new(3);
+        let fs = Arc::new(disk.clone());
+        let opened = Spool::open(fs, config(Mutation::None), entropy, Time::ZERO, 1);
+        let (spool, recovered) = opened.unwrap();
+        assert_eq!((recovered.lost, recovered.damaged.len()), (0, 0));
+        let found = read_all(&spool);
+        assert!(owed.iter().all(|seq| found.contains_key(seq)));
+        vanished += u32::from(!found.contains_key(&last));
+        balance(&spool);
+    }
+    assert!(vanished > 0, "the power cut never took the frame");
+}
+
+#[test]
+fn a_last_frame_that_was_answered_is_owed_again_after_a_checkpoint_without_it() {
+    for power_cut in [false, true] {
+        let disk = SimDisk::new(5, CAPACITY);
+        let (mut spool, owed, last) = open_unwritable(&disk, true);
+        assert_eq!(owed.last(), Some(&last));
+        work_unwritable(&mut spool, &disk);
+        let mut spool = match power_cut {
+            false => spool,
+            true => {
+                drop(spool);
+                disk.power_cut();
+                open_image(&disk).expect("opens")
+            }
+        };
+        assert_eq!(spool.retry(), Ok(None));
+        assert_eq!(spool.uncertain(), None);
+        assert!(spool.unsettled().iter().eq(owed.iter().copied()));
+        assert!(read_all(&spool).keys().eq(&owed));
+        assert!(spool.open_ids().is_open("device", 3));
+        balance(&spool);
+    }
 }
 
 /// A directory with frames of one to three records, and what they hold.
