@@ -8,6 +8,14 @@ use clap::{Args, Subcommand};
 pub(in crate::cli) enum RuleCommand {
     /// Evaluate a statement or a rule document on one message, or run files of cases
     Test(TestArguments),
+    /// Check rule documents
+    Validate(ValidateArguments),
+    /// Show what a rule reads, converts and evaluates beforehand, and measure what a message costs
+    Explain(ExplainArguments),
+    /// List the rules of a configuration or of a directory
+    List(ListArguments),
+    /// Show in what two rules, or two sets of rules, differ
+    Diff(DiffArguments),
 }
 
 #[derive(Debug, Args)]
@@ -52,6 +60,68 @@ pub(in crate::cli) struct TestArguments {
         conflicts_with_all = ["sql", "rule", "topic", "payload", "client_id", "stream", "partition_key", "explicit_hash_key", "shards"]
     )]
     pub cases: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct ValidateArguments {
+    /// Rule documents in any of AWS's forms, - for standard input; a directory stands for its *.json
+    #[arg(required = true, value_name = "FILE|-")]
+    pub files: Vec<PathBuf>,
+    /// Print what was found as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Where the settings come from that AWS's documents have no place for.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct ConfigArguments {
+    /// Configuration file [default: as for run]
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Set one key, above file and environment
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct ExplainArguments {
+    /// Rule document in any of AWS's forms, - for standard input
+    #[arg(value_name = "FILE|-")]
+    pub file: PathBuf,
+    /// Payload to measure with [default: one made up from the members that the rule reads]
+    #[arg(long, value_name = "FILE|-")]
+    pub payload: Option<PathBuf>,
+    /// Topic to measure with [default: one made up from the rule's filter]
+    #[arg(long)]
+    pub topic: Option<String>,
+    #[command(flatten)]
+    pub config: ConfigArguments,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct ListArguments {
+    /// Directory of rule documents, in place of the configuration
+    #[arg(value_name = "DIR", conflicts_with_all = ["config", "set"])]
+    pub directory: Option<PathBuf>,
+    #[command(flatten)]
+    pub config: ConfigArguments,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct DiffArguments {
+    /// Rule document, directory of documents, or configuration file (*.toml) with its rules and their settings
+    pub a: PathBuf,
+    /// What to compare it with
+    pub b: PathBuf,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

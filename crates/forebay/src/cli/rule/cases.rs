@@ -15,7 +15,7 @@ use crate::cli::output;
 use crate::diagnostics::{Code, Diagnostic, Origin, Report, Severity, Source, as_json};
 
 /// Findings of one file that are shown: a file of something else has one in every line.
-const FINDINGS_MAX: usize = 20;
+const FINDINGS_MAX: usize = 10;
 /// Characters of a text that is shown as a whole.
 const SHOWN_WHOLE: usize = 160;
 /// Characters before and after the place where two longer texts part.

@@ -2,8 +2,15 @@
 
 mod args;
 mod cases;
+mod diff;
 mod documents;
+mod explain;
+mod list;
+mod measure;
+mod sample;
+mod sql_text;
 mod test;
+mod validate;
 
 pub(super) use args::RuleCommand;
 
@@ -16,5 +23,9 @@ pub(super) fn run(command: &RuleCommand) -> Outcome {
             Some(path) => cases::run(path, arguments),
             None => test::run(arguments),
         },
+        RuleCommand::Validate(arguments) => validate::run(arguments),
+        RuleCommand::Explain(arguments) => explain::run(arguments),
+        RuleCommand::List(arguments) => list::run(arguments),
+        RuleCommand::Diff(arguments) => diff::run(arguments),
     }
 }
