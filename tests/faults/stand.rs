@@ -166,6 +166,7 @@ impl Stand {
                     sequence_number: record.sequence_number,
                     partition_key: record.partition_key,
                     data: record.data,
+                    arrival_ms: record.arrival_ms,
                 }));
             }
         }

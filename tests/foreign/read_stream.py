@@ -32,6 +32,7 @@ def main(endpoint, stream):
                 "seq": record["SequenceNumber"],
                 "pk": record["PartitionKey"],
                 "data_b64": base64.b64encode(record["Data"]).decode(),
+                "at": round(record["ApproximateArrivalTimestamp"].timestamp() * 1000),
             }
             print(json.dumps(line))
 

@@ -19,6 +19,8 @@ pub struct Record {
     pub sequence_number: String,
     pub partition_key: String,
     pub data: Vec<u8>,
+    /// When the service took it, in milliseconds since the epoch.
+    pub arrival_ms: u64,
 }
 
 /// A shard and the inclusive bounds of its hash key range.
@@ -55,7 +57,23 @@ pub fn delete_stream(endpoint: &str, name: &str) -> Result<()> {
     run(&mut boto3("delete", endpoint, name)?).map(drop)
 }
 
-/// The shards of a stream.
+/// Splits the open shard with the widest range of a stream in the middle, and waits until the stream is active.
+///
+/// # Errors
+/// If the service refuses.
+pub fn split_shard(endpoint: &str, name: &str) -> Result<()> {
+    run(&mut boto3("split", endpoint, name)?).map(drop)
+}
+
+/// Merges the two neighbouring open shards with the narrowest range, and waits until the stream is active.
+///
+/// # Errors
+/// If the service refuses, as when there is only one shard.
+pub fn merge_shards(endpoint: &str, name: &str) -> Result<()> {
+    run(&mut boto3("merge", endpoint, name)?).map(drop)
+}
+
+/// The shards of a stream, those that take no more records too.
 ///
 /// # Errors
 /// If the service refuses.
@@ -119,6 +137,7 @@ fn record(line: &Value) -> Result<Record> {
         sequence_number: text(line, "seq")?,
         partition_key: text(line, "pk")?,
         data: STANDARD.decode(text(line, "data_b64")?)?,
+        arrival_ms: line["at"].as_u64().context("no arrival time")?,
     })
 }
 

@@ -7,6 +7,7 @@
     reason = "black-box tests live in real time, and `wait` polls in one place"
 )]
 
+pub mod duplicates;
 pub mod forebay;
 pub mod foreign;
 pub mod http;

@@ -178,6 +178,7 @@ mod tests {
                 sequence_number: String::new(),
                 partition_key: (*key).to_owned(),
                 data: number.to_string().into_bytes(),
+                arrival_ms: 0,
             })
             .collect();
         let published = [("a".to_owned(), 3), ("b".to_owned(), 1)].into();

@@ -2,9 +2,10 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::process::{Finished, Process};
@@ -129,6 +130,29 @@ fn on_free_port(mut start: impl FnMut(SocketAddr) -> Result<StreamServer>) -> Re
     attempt()
 }
 
+/// An address of loopback for a server that stops and comes back while others start. Its port is one that the
+/// operating system gives to nobody who does not ask for it, so neither another server nor a client that connects in
+/// vain can take it meanwhile.
+///
+/// # Errors
+/// If no port is free.
+pub fn lasting_address() -> Result<SocketAddr> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Below what Linux, macOS and IANA give to clients. Processes start at different places.
+    const PORTS: std::ops::Range<u16> = 10_000..32_000;
+    let count = PORTS.end - PORTS.start;
+    let start = (std::process::id().wrapping_mul(97) % u32::from(count)) as u16;
+    for _ in 0..count {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = PORTS.start + ((u32::from(start) + u32::from(step)) % u32::from(count)) as u16;
+        let address = (Ipv4Addr::LOCALHOST, port).into();
+        if TcpListener::bind(address).is_ok() {
+            return Ok(address);
+        }
+    }
+    bail!("none of the ports {PORTS:?} is free")
+}
+
 /// An address of loopback with a port that nobody uses now.
 ///
 /// # Errors
@@ -169,6 +193,16 @@ mod tests {
 
         kinesis::delete_stream(&endpoint, "three").unwrap();
         server.stop(LIMIT).unwrap();
+    }
+
+    #[test]
+    fn lasting_addresses_differ_and_are_not_given_to_clients() {
+        let [one, other] = [(); 2].map(|()| lasting_address().unwrap());
+        assert_ne!(one, other);
+        let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
+        let range = range.unwrap_or_else(|_| "32768".to_owned());
+        let first: u16 = range.split_whitespace().next().unwrap().parse().unwrap();
+        assert!(one.port() < first && other.port() < first);
     }
 
     #[test]

@@ -1,0 +1,165 @@
+//! What was published against what the streams hold.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use anyhow::{Context as _, Result, ensure};
+use forebay_tests::duplicates::Excuses;
+use forebay_tests::oracle::{Findings, Numbered, compare};
+
+use crate::device::Delivery;
+use crate::message::identify;
+use crate::site::{STREAMS, STRICT, Site};
+
+/// What settles in the broker is durable after so many milliseconds; what was settled later is sent again. The rest is
+/// for a machine that does other things too: the flush itself, and threads that wait for a processor.
+const UNSETTLED_MS: u64 = 100 + 900;
+/// A request that was on its way when the broker died may be stored so much later.
+const IN_FLIGHT_MS: u64 = 1000;
+/// Lost messages of a stream that are named.
+const LOST_SHOWN: usize = 10;
+
+/// What is owed and why some of it may be there twice.
+#[derive(Debug, Default)]
+pub(crate) struct Account {
+    published: BTreeMap<String, u64>,
+    excuses: Excuses,
+    answered_ms: BTreeMap<Numbered, u64>,
+    kills_ms: Vec<u64>,
+    /// Whether a shard refused records, so that records of a key may have changed places in a stream without `strict`.
+    throttled: bool,
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(crate) struct Verdict {
+    pub(crate) published: u64,
+    pub(crate) repeats: u64,
+    pub(crate) records: usize,
+    pub(crate) duplicates: usize,
+    /// By stream.
+    pub(crate) findings: BTreeMap<&'static str, Findings>,
+    pub(crate) unexcused: Vec<Numbered>,
+    /// Some of what is lost, for a person.
+    lost_shown: Vec<String>,
+    throttled: bool,
+}
+
+// === impl Account ===
+
+impl Account {
+    /// Takes in what a device published.
+    pub(crate) fn add(&mut self, delivery: Delivery) {
+        self.published.extend(delivery.published);
+        self.answered_ms.extend(delivery.answered_ms);
+        for (message, repeats) in delivery.repeats {
+            *self.excuses.repeats.entry(message).or_default() += repeats;
+        }
+    }
+
+    /// Takes in a single message.
+    pub(crate) fn add_message(&mut self, key: &str) {
+        self.published.insert(key.to_owned(), 1);
+    }
+
+    /// The broker was killed at this time: what was settled just before and what was in flight may come again.
+    pub(crate) fn killed(&mut self, at_ms: u64) {
+        let span = at_ms - UNSETTLED_MS..=at_ms + IN_FLIGHT_MS;
+        self.excuses.spans.push(span);
+        self.kills_ms.push(at_ms);
+    }
+
+    /// From then to then the broker could not know what became of its requests. Attempts add up, so each may be
+    /// repeated more than once.
+    pub(crate) fn doubtful(&mut self, from_ms: u64, to_ms: u64) {
+        for _ in 0..5 {
+            self.excuses.spans.push(from_ms..=to_ms + IN_FLIGHT_MS);
+        }
+    }
+
+    pub(crate) fn throttled(&mut self) {
+        self.throttled = true;
+    }
+
+    /// Reads the streams and compares.
+    pub(crate) fn judge(&self, site: &Site) -> Result<Verdict> {
+        let mut verdict = Verdict {
+            published: self.published.values().sum(),
+            repeats: self.excuses.repeats.values().sum(),
+            throttled: self.throttled,
+            ..Verdict::default()
+        };
+        for stream in STREAMS {
+            let records = site.records(stream)?;
+            let findings = compare(&self.published, &records, identify)?;
+            verdict.records += records.len();
+            verdict.duplicates += findings.duplicated.len();
+            let lost = findings.lost.iter().take(LOST_SHOWN);
+            verdict.lost_shown.extend(lost.map(|lost| self.fate(lost)));
+            let unexcused = self.excuses.unexcused(&records, identify)?;
+            verdict.unexcused.extend(unexcused);
+            verdict.findings.insert(stream, findings);
+        }
+        Ok(verdict)
+    }
+
+    /// A lost message and how long after its answer the broker was killed.
+    fn fate(&self, lost: &Numbered) -> String {
+        let answered = self.answered_ms.get(lost).copied();
+        let kill = |answered: u64| self.kills_ms.iter().find(|kill| **kill >= answered);
+        match answered.map(|answered| (answered, kill(answered))) {
+            Some((answered, Some(kill))) => {
+                format!("{lost:?}, answered {} ms before a kill", kill - answered)
+            }
+            Some((_, None)) => format!("{lost:?}, answered after the last kill"),
+            None => format!("{lost:?}"),
+        }
+    }
+}
+
+// === impl Verdict ===
+
+impl Verdict {
+    /// How many messages are missing from a stream.
+    pub(crate) fn lost(&self) -> usize {
+        self.findings.values().map(|found| found.lost.len()).sum()
+    }
+
+    /// Everything that was answered is there with all its bytes, in the order of each key, and not too often.
+    pub(crate) fn expect_kept(&self) -> Result<()> {
+        for (stream, findings) in &self.findings {
+            let judge = || -> Result<()> {
+                findings.expect_complete()?;
+                if *stream == STRICT || !self.throttled {
+                    findings.expect_ordered()?;
+                }
+                Ok(())
+            };
+            judge().with_context(|| format!("stream {stream}; {self}"))?;
+        }
+        ensure!(
+            self.unexcused.is_empty(),
+            "{} duplicates without a cause ({:?} first); {self}",
+            self.unexcused.len(),
+            self.unexcused.first()
+        );
+        Ok(())
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} messages answered, {} sent again; {} records, {} of them duplicates, {} lost",
+            self.published,
+            self.repeats,
+            self.records,
+            self.duplicates,
+            self.lost()
+        )?;
+        self.lost_shown
+            .iter()
+            .try_for_each(|lost| write!(f, "\n{lost}"))
+    }
+}

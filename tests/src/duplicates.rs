@@ -1,0 +1,80 @@
+//! Duplicates against what may cause them: a device that repeated itself, and moments whose outcome nobody knows.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+
+use anyhow::Result;
+
+use crate::kinesis::Record;
+use crate::oracle::Numbered;
+
+/// Why a message may be in a stream more than once.
+#[derive(Debug, Default)]
+pub struct Excuses {
+    /// How often a device sent a message beyond the first time.
+    pub repeats: BTreeMap<Numbered, u64>,
+    /// Milliseconds since the epoch. Of what arrived in such a span the sender may not have known that it had, so it
+    /// may have sent it once more.
+    pub spans: Vec<RangeInclusive<u64>>,
+}
+
+impl Excuses {
+    /// The messages that are in a stream more often than can be excused, once for each record too many.
+    ///
+    /// # Errors
+    /// The first one of `identify`.
+    pub fn unexcused(
+        &self,
+        records: &[Record],
+        identify: impl Fn(&Record) -> Result<Numbered>,
+    ) -> Result<Vec<Numbered>> {
+        let mut arrivals: BTreeMap<Numbered, Vec<u64>> = BTreeMap::new();
+        for record in records {
+            let arrivals = arrivals.entry(identify(record)?).or_default();
+            arrivals.push(record.arrival_ms);
+        }
+        let mut unexcused = Vec::new();
+        for (message, arrivals) in arrivals {
+            let within = |span: &&RangeInclusive<u64>| arrivals.iter().any(|at| span.contains(at));
+            let repeats = self.repeats.get(&message).copied().unwrap_or(0) as usize;
+            let excused = 1 + repeats + self.spans.iter().filter(within).count();
+            let excess = arrivals.len().saturating_sub(excused);
+            unexcused.extend(std::iter::repeat_n(message, excess));
+        }
+        Ok(unexcused)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unexcused(excuses: &Excuses, arrivals: &[u64]) -> usize {
+        let records: Vec<Record> = arrivals
+            .iter()
+            .map(|at| Record {
+                shard: String::new(),
+                sequence_number: String::new(),
+                partition_key: "a".to_owned(),
+                data: Vec::new(),
+                arrival_ms: *at,
+            })
+            .collect();
+        let found = excuses.unexcused(&records, |record| Ok((record.partition_key.clone(), 7)));
+        found.unwrap().len()
+    }
+
+    #[test]
+    fn each_repeat_and_each_span_excuses_one_record() {
+        let mut excuses = Excuses::default();
+        assert_eq!(unexcused(&excuses, &[100]), 0);
+        assert_eq!(unexcused(&excuses, &[100, 200, 300]), 2);
+        excuses.spans.push(90..=100);
+        assert_eq!(unexcused(&excuses, &[100, 200, 300]), 1);
+        assert_eq!(unexcused(&excuses, &[101, 200, 300]), 2);
+        excuses.repeats.insert(("a".to_owned(), 7), 1);
+        assert_eq!(unexcused(&excuses, &[100, 200, 300]), 0);
+        excuses.repeats.insert(("a".to_owned(), 8), 5);
+        assert_eq!(unexcused(&excuses, &[100, 200, 300, 400]), 1);
+    }
+}
