@@ -167,7 +167,7 @@ impl Set {
     pub(super) fn write(&self, out: &mut String) {
         if self.0.ranges().is_empty() {
             // No character is in it.
-            out.push_str("(?!)");
+            out.push_str("[^\\x{0}-\\x{10ffff}]");
             return;
         }
         out.push('[');
@@ -179,10 +179,6 @@ impl Set {
             }
         }
         out.push(']');
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.ranges().is_empty()
     }
 }
 

@@ -1,5 +1,10 @@
 //! From the JVM's syntax (java.util.regex.Pattern) to the engine's.
 
+mod anchor;
+mod bracket;
+mod escape;
+mod quantifier;
+
 use super::PatternError;
 use super::class::{Set, write_code};
 
@@ -15,8 +20,6 @@ pub(super) struct Translated {
 
 /// Nested groups and classes.
 const DEPTH_MAX: usize = 64;
-/// Repetitions of one counted quantifier.
-const COUNT_MAX: u32 = 1000;
 
 pub(super) fn translate(pattern: &str) -> Result<Translated, PatternError> {
     let mut translator = Translator {
@@ -29,6 +32,7 @@ pub(super) fn translate(pattern: &str) -> Result<Translated, PatternError> {
         depth: 0,
         behind: 0,
         backtracks: false,
+        consumes: false,
     };
     translator.alternation()?;
     if translator.peek().is_some() {
@@ -89,6 +93,8 @@ struct Translator {
     /// Look-behinds around here.
     behind: usize,
     backtracks: bool,
+    /// What was read of the innermost piece can match a character.
+    consumes: bool,
 }
 
 type Done<T = ()> = Result<T, PatternError>;
@@ -158,14 +164,18 @@ impl Translator {
     /// One atom and its quantifier.
     fn piece(&mut self) -> Done {
         let start = self.out.len();
-        if !self.atom()? {
+        let before = std::mem::take(&mut self.consumes);
+        let is_atom = self.atom()?;
+        let consumes = self.consumes;
+        self.consumes |= before;
+        if !is_atom {
             return Ok(());
         }
         self.skip_comments();
-        let Some((quantifier, unbounded)) = self.quantifier()? else {
+        let Some(quantifier) = self.quantifier()? else {
             return Ok(());
         };
-        if unbounded && self.behind > 0 {
+        if !quantifier.is_bounded() && self.behind > 0 {
             return PatternError::refused("look-behind without bound");
         }
         let atom = self.out.split_off(start);
@@ -175,12 +185,17 @@ impl Translator {
             self.backtracks = true;
             self.out.push_str("(?>");
         }
-        self.out.push_str("(?:");
-        self.out.push_str(&atom);
-        self.out.push(')');
-        self.out.push_str(&quantifier);
-        if lazy {
-            self.out.push('?');
+        if consumes {
+            self.out.push_str(&format!("(?:{atom})"));
+            quantifier.write(&mut self.out);
+            self.out.push_str(if lazy { "?" } else { "" });
+        } else {
+            // The engine repeats nothing that takes no character, and once is as good as often.
+            self.out.push_str(&match (quantifier.is_optional(), lazy) {
+                (false, _) => atom,
+                (true, false) => format!("(?:{atom}|)"),
+                (true, true) => format!("(?:|{atom})"),
+            });
         }
         if possessive {
             self.out.push(')');
@@ -191,51 +206,6 @@ impl Translator {
             Some('*' | '+' | '?' | '{') => Err(PatternError::Invalid),
             _ => Ok(()),
         }
-    }
-
-    fn quantifier(&mut self) -> Done<Option<(String, bool)>> {
-        let simple = match self.peek() {
-            Some(c @ ('*' | '+' | '?')) => c,
-            Some('{') => {
-                self.at += 1;
-                return self.counted().map(Some);
-            }
-            _ => return Ok(None),
-        };
-        self.at += 1;
-        Ok(Some((simple.to_string(), simple != '?')))
-    }
-
-    fn counted(&mut self) -> Done<(String, bool)> {
-        let fewest = self.count()?.ok_or(PatternError::Invalid)?;
-        let mut text = format!("{{{fewest}");
-        let mut unbounded = false;
-        if self.take(",") {
-            text.push(',');
-            match self.count()? {
-                Some(most) if most < fewest => return Err(PatternError::Invalid),
-                Some(most) => text.push_str(&most.to_string()),
-                None => unbounded = true,
-            }
-        }
-        if !self.take("}") {
-            return Err(PatternError::Invalid);
-        }
-        text.push('}');
-        Ok((text, unbounded))
-    }
-
-    fn count(&mut self) -> Done<Option<u32>> {
-        let mut count = None;
-        while let Some(digit) = self.peek().and_then(|c| c.to_digit(10)) {
-            self.at += 1;
-            let longer = count.unwrap_or(0_u32) * 10 + digit;
-            if longer > COUNT_MAX {
-                return PatternError::refused(format!("more than {COUNT_MAX} repetitions"));
-            }
-            count = Some(longer);
-        }
-        Ok(count)
     }
 
     /// One atom; false for what no quantifier can follow, such as flags.
@@ -255,6 +225,10 @@ impl Translator {
             }
             '(' => return self.nested(Self::group),
             '\\' => self.escape()?,
+            '{' if self.peek().is_some_and(|c| c.is_ascii_digit()) => {
+                // The JVM lets nothing at all be counted.
+                self.at -= 1;
+            }
             '*' | '+' | '?' | '{' => return Err(PatternError::Invalid),
             literal => self.literal(literal),
         }
@@ -262,7 +236,7 @@ impl Translator {
     }
 
     fn set(&mut self, set: &Set) {
-        self.backtracks |= set.is_empty();
+        self.consumes = true;
         set.write(&mut self.out);
     }
 
@@ -270,6 +244,7 @@ impl Translator {
         if self.flags.fold && character.is_ascii_alphabetic() {
             self.set(&Set::range(character, character, true));
         } else {
+            self.consumes = true;
             write_code(character, &mut self.out);
         }
     }
@@ -280,43 +255,11 @@ impl Translator {
         text
     }
 
-    /// `$` without `(?m)`, `\Z`: the end, or before one line terminator there; never inside `\r\n`.
-    fn text_end(&mut self) {
-        self.backtracks = true;
-        let terminator = Self::text_of(&Set::terminators());
-        self.out
-            .push_str(&format!("(?=(?:\\r\\n|{terminator})?\\z)(?!(?<=\\r)\\n)"));
-    }
-
-    /// `^` under `(?m)`: the start, or behind a line terminator that does not end the text.
-    fn line_start(&mut self) {
-        self.backtracks = true;
-        let terminator = Self::text_of(&Set::terminators());
-        self.out
-            .push_str(&format!("(?:\\A|(?<={terminator})(?!(?<=\\r)\\n)(?!\\z))"));
-    }
-
-    /// `$` under `(?m)`.
-    fn line_end(&mut self) {
-        self.backtracks = true;
-        let terminator = Self::text_of(&Set::terminators());
-        self.out
-            .push_str(&format!("(?=\\z|{terminator})(?!(?<=\\r)\\n)"));
-    }
-
-    fn word_boundary(&mut self, is: bool) {
-        self.backtracks = true;
-        let word = Self::text_of(&Set::word());
-        let (inside, outside) = if is { ("!", "=") } else { ("=", "!") };
-        self.out.push_str(&format!(
-            "(?:(?<={word})(?{inside}{word})|(?<!{word})(?{outside}{word}))"
-        ));
-    }
-
     /// What follows an opening parenthesis.
     fn group(&mut self) -> Done<bool> {
         let outer = self.flags;
         let behind = self.behind;
+        let mut looks_around = false;
         if !self.take("?") {
             self.groups += 1;
             self.out.push('(');
@@ -327,6 +270,7 @@ impl Translator {
             .find(|opening| self.take(opening))
         {
             self.backtracks = true;
+            looks_around = opening != ">";
             self.behind += usize::from(opening.starts_with('<'));
             self.out.push_str("(?");
             self.out.push_str(opening);
@@ -349,7 +293,11 @@ impl Translator {
             }
             self.out.push_str("(?:");
         }
+        let before = self.consumes;
         self.alternation()?;
+        if looks_around {
+            self.consumes = before;
+        }
         if !self.take(")") {
             return Err(PatternError::Invalid);
         }
@@ -386,245 +334,6 @@ impl Translator {
                 _ => return Ok(()),
             }
             self.at += 1;
-        }
-    }
-
-    /// What follows a backslash outside a class.
-    fn escape(&mut self) -> Done {
-        let letter = self.peek().ok_or(PatternError::Invalid)?;
-        if let Some(set) = self.set_escape()? {
-            self.set(&set);
-            return Ok(());
-        }
-        self.at += 1;
-        match letter {
-            'A' => self.out.push_str("\\A"),
-            'z' => self.out.push_str("\\z"),
-            'Z' => self.text_end(),
-            'b' if self.take("{") => return PatternError::refused("\\b{g}"),
-            'b' => self.word_boundary(true),
-            'B' => self.word_boundary(false),
-            'R' => {
-                let vertical = Self::text_of(&Set::vertical());
-                self.out.push_str(&format!("(?:\\r\\n|{vertical})"));
-            }
-            'G' | 'X' | 'N' => return PatternError::refused(format!("\\{letter}")),
-            'k' => {
-                if !self.take("<") {
-                    return Err(PatternError::Invalid);
-                }
-                let name = self.name()?;
-                let known = self.names.iter().find(|(known, _)| *known == name);
-                let number = known.map(|(_, number)| *number);
-                self.back_reference(number.ok_or(PatternError::Invalid)?)?;
-            }
-            '1'..='9' => {
-                let mut group = letter.to_digit(10).unwrap_or(0) as usize;
-                // Further digits belong to it while there is such a group.
-                while let Some(digit) = self.peek().and_then(|c| c.to_digit(10)) {
-                    let longer = group * 10 + digit as usize;
-                    if longer > self.groups {
-                        break;
-                    }
-                    group = longer;
-                    self.at += 1;
-                }
-                self.back_reference(group)?;
-            }
-            _ => {
-                self.at -= 1;
-                let character = self.character_escape()?;
-                self.literal(character);
-            }
-        }
-        Ok(())
-    }
-
-    fn back_reference(&mut self, group: usize) -> Done {
-        if self.behind > 0 {
-            return PatternError::refused("a back-reference in a look-behind");
-        }
-        if self.flags.fold {
-            return PatternError::refused("a back-reference under (?i)");
-        }
-        self.backtracks = true;
-        if group > self.groups {
-            // A group that does not exist yet has matched nothing.
-            self.out.push_str("(?!)");
-        } else {
-            self.out.push_str(&format!("(?:\\{group})"));
-        }
-        Ok(())
-    }
-
-    /// An escape that stands for a set, in and outside of classes.
-    fn set_escape(&mut self) -> Done<Option<Set>> {
-        let Some(letter) = self.peek() else {
-            return Err(PatternError::Invalid);
-        };
-        if let Some(set) = Set::escape(letter) {
-            self.at += 1;
-            return Ok(Some(set));
-        }
-        if !matches!(letter, 'p' | 'P') {
-            return Ok(None);
-        }
-        self.at += 1;
-        let mut name = String::new();
-        match self.next().ok_or(PatternError::Invalid)? {
-            '{' => loop {
-                match self.next().ok_or(PatternError::Invalid)? {
-                    '}' => break,
-                    character => name.push(character),
-                }
-            },
-            single => name.push(single),
-        }
-        let set = Set::property(&name)?;
-        Ok(Some(if letter == 'P' { set.negate() } else { set }))
-    }
-
-    /// An escape that stands for one character.
-    fn character_escape(&mut self) -> Done<char> {
-        let letter = self.next().ok_or(PatternError::Invalid)?;
-        Ok(match letter {
-            't' => '\t',
-            'n' => '\n',
-            'r' => '\r',
-            'f' => '\x0c',
-            'a' => '\x07',
-            'e' => '\x1b',
-            'c' => {
-                let control = self.next().ok_or(PatternError::Invalid)?;
-                char::from_u32(u32::from(control) ^ 64).ok_or(PatternError::Invalid)?
-            }
-            '0' => self.octal()?,
-            'x' if self.take("{") => {
-                let mut code = 0_u32;
-                let mut digits = 0;
-                while let Some(digit) = self.peek().and_then(|c| c.to_digit(16)) {
-                    self.at += 1;
-                    digits += 1;
-                    code = code.saturating_mul(16).saturating_add(digit);
-                }
-                if digits == 0 || !self.take("}") {
-                    return Err(PatternError::Invalid);
-                }
-                char::from_u32(code).ok_or(PatternError::Invalid)?
-            }
-            'x' => char::from_u32(self.hex(2)?).ok_or(PatternError::Invalid)?,
-            'u' => {
-                let high = self.hex(4)?;
-                if !(0xd800..0xdc00).contains(&high) {
-                    return char::from_u32(high).ok_or(PatternError::Invalid);
-                }
-                // A surrogate alone is in no text.
-                if !self.take("\\u") {
-                    return Err(PatternError::Invalid);
-                }
-                let low = self.hex(4)?;
-                let low = low.checked_sub(0xdc00).filter(|low| *low < 0x400);
-                let low = low.ok_or(PatternError::Invalid)?;
-                let code = 0x1_0000 + ((high - 0xd800) << 10) + low;
-                char::from_u32(code).ok_or(PatternError::Invalid)?
-            }
-            'N' => return PatternError::refused("\\N{…}"),
-            letter if letter.is_ascii_alphanumeric() => return Err(PatternError::Invalid),
-            literal => literal,
-        })
-    }
-
-    fn octal(&mut self) -> Done<char> {
-        let mut code = None;
-        for _ in 0..3 {
-            let Some(digit) = self.peek().and_then(|c| c.to_digit(8)) else {
-                break;
-            };
-            let longer = code.unwrap_or(0_u32) * 8 + digit;
-            if longer > 0o377 {
-                break;
-            }
-            self.at += 1;
-            code = Some(longer);
-        }
-        let code = code.ok_or(PatternError::Invalid)?;
-        char::from_u32(code).ok_or(PatternError::Invalid)
-    }
-
-    fn hex(&mut self, digits: usize) -> Done<u32> {
-        (0..digits).try_fold(0_u32, |code, _| {
-            let digit = self.next().and_then(|c| c.to_digit(16));
-            Ok(code * 16 + digit.ok_or(PatternError::Invalid)?)
-        })
-    }
-
-    /// What follows an opening bracket, up to its closing one.
-    fn class(&mut self) -> Done<Set> {
-        let negated = self.take("^");
-        let mut whole: Option<Set> = None;
-        let mut part = Set::empty();
-        let mut is_first = true;
-        loop {
-            self.skip_comments();
-            if self.take("&&") {
-                whole = Some(joined(whole, part));
-                part = Set::empty();
-                is_first = false;
-                continue;
-            }
-            match self.peek().ok_or(PatternError::Invalid)? {
-                ']' if !is_first => {
-                    self.at += 1;
-                    let set = joined(whole, part);
-                    return Ok(if negated { set.negate() } else { set });
-                }
-                '[' => {
-                    self.at += 1;
-                    part.add(&self.nested(Self::class)?);
-                }
-                _ => self.class_item(&mut part)?,
-            }
-            is_first = false;
-        }
-    }
-
-    /// A character, a range, or an escape that stands for a set.
-    fn class_item(&mut self, part: &mut Set) -> Done {
-        let from = match self.next().ok_or(PatternError::Invalid)? {
-            '\\' => {
-                if let Some(set) = self.set_escape()? {
-                    part.add(&set);
-                    return Ok(());
-                }
-                self.character_escape()?
-            }
-            character => character,
-        };
-        let next = self.characters.get(self.at + 1).copied();
-        let is_range = self.peek() == Some('-') && !matches!(next, None | Some(']' | '['));
-        if !is_range {
-            part.add(&Set::range(from, from, self.flags.fold));
-            return Ok(());
-        }
-        self.at += 1;
-        let to = match self.next().ok_or(PatternError::Invalid)? {
-            '\\' => self.character_escape()?,
-            character => character,
-        };
-        if to < from {
-            return Err(PatternError::Invalid);
-        }
-        part.add(&Set::range(from, to, self.flags.fold));
-        Ok(())
-    }
-}
-
-fn joined(whole: Option<Set>, part: Set) -> Set {
-    match whole {
-        None => part,
-        Some(mut whole) => {
-            whole.intersect(&part);
-            whole
         }
     }
 }
