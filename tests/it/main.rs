@@ -9,6 +9,7 @@ mod end_to_end;
 mod foreign_clients;
 mod malformed;
 mod protocol;
+mod rule_cli;
 mod shutdown;
 mod stream_clients;
 mod witnesses;

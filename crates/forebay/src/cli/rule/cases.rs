@@ -166,8 +166,10 @@ impl Tally {
             text.push_str(&failed.as_text());
         }
         if self.groups.len() > 1 {
-            let width = self.groups.keys().map(String::len).max().unwrap_or(0);
-            text.push_str(&format!("{:width$} passed failed\n", "group"));
+            let heading = "group";
+            let names = self.groups.keys().map(String::len);
+            let width = names.max().unwrap_or(0).max(heading.len());
+            text.push_str(&format!("{heading:width$} passed failed\n"));
             for (group, (passed, failed)) in &self.groups {
                 text.push_str(&format!("{group:width$} {passed:6} {failed:6}\n"));
             }

@@ -1,9 +1,8 @@
 //! One form for statements that mean the same: white space and the case of keywords and functions carry no meaning.
 
 /// The words that can never be names (AWS IoT developer guide, "Reserved keywords").
-const KEYWORDS: [&str; 19] = [
+const KEYWORDS: [&str; 17] = [
     "SELECT",
-    "VALUE",
     "FROM",
     "WHERE",
     "AND",
@@ -20,7 +19,6 @@ const KEYWORDS: [&str; 19] = [
     "FALSE",
     "NULL",
     "UNDEFINED",
-    "SET",
 ];
 
 /// The statement with one blank between tokens, keywords in capitals and functions in small letters. Text in quotes
@@ -28,7 +26,7 @@ const KEYWORDS: [&str; 19] = [
 pub(super) fn normal_form(sql: &str) -> String {
     let mut out = String::with_capacity(sql.len());
     let mut rest = sql.trim();
-    let mut after_dot = false;
+    let mut previous = "";
     while let Some(first) = rest.chars().next() {
         let len = token_len(rest, first);
         let (token, after) = rest.split_at(len);
@@ -36,24 +34,36 @@ pub(super) fn normal_form(sql: &str) -> String {
         if !out.is_empty() {
             out.push(' ');
         }
-        let upper = token.to_ascii_uppercase();
-        if !after_dot && KEYWORDS.contains(&upper.as_str()) && !is_name(&upper, rest) {
-            out.push_str(&upper);
+        if is_keyword(token, previous, rest) {
+            out.push_str(&token.to_ascii_uppercase());
         } else if is_word(first) && rest.starts_with('(') {
             out.push_str(&token.to_ascii_lowercase());
         } else {
             out.push_str(token);
         }
-        after_dot = token == ".";
+        previous = token;
     }
     out
 }
 
-/// Two of the words are keywords in one place only: behind SELECT, and at the beginning.
-fn is_name(upper: &str, rest: &str) -> bool {
-    matches!(upper, "VALUE" | "SET")
-        && !rest.starts_with(is_word)
-        && !rest.starts_with(['*', '(', '\'', '@', '[', '{'])
+/// True for a word that is no name. Behind a dot all words are names; two of them are keywords in one place only.
+fn is_keyword(token: &str, previous: &str, rest: &str) -> bool {
+    let is = |word: &str| token.eq_ignore_ascii_case(word);
+    if is("SET") {
+        return previous.is_empty();
+    }
+    if is("VALUE") {
+        let next = rest
+            .split(|character| !is_word(character))
+            .next()
+            .unwrap_or_default();
+        let ends = ["AS", "FROM", "IN", "AND", "OR"]
+            .iter()
+            .any(|word| next.eq_ignore_ascii_case(word));
+        let has_value = !ends && rest.starts_with(|c| is_word(c) || "*('\"[{".contains(c));
+        return previous.eq_ignore_ascii_case("SELECT") && has_value;
+    }
+    previous != "." && KEYWORDS.into_iter().any(is)
 }
 
 fn is_word(character: char) -> bool {
@@ -112,6 +122,7 @@ mod tests {
             ("SELECT a FROM 'x'", "SELECT A FROM 'x'"),
             ("SELECT 'a b' AS a FROM 'x'", "SELECT 'a  b' AS a FROM 'x'"),
             ("SELECT a FROM 'x'", "SELECT a FROM 'X'"),
+            ("SELECT value FROM 'x'", "SELECT VALUE FROM 'x'"),
             ("SELECT a.select FROM 'x'", "SELECT a.SELECT FROM 'x'"),
         ] {
             assert_ne!(normal_form(a), normal_form(b));
