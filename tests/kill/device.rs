@@ -39,10 +39,17 @@ pub(crate) enum Habit {
     /// Asks for its session and goes on as if it were there, as most clients do: DUP and the same packet ids, PUBREL
     /// for what was received.
     Persists,
+    /// Begins with a clean start, and never speaks of them again. Nobody owes them to it.
+    GivesUp,
 }
 
 impl Habit {
-    pub(crate) const ALL: [Self; 3] = [Self::StartsClean, Self::Forgets, Self::Persists];
+    pub(crate) const ALL: [Self; 4] = [
+        Self::StartsClean,
+        Self::Forgets,
+        Self::Persists,
+        Self::GivesUp,
+    ];
 }
 
 /// A device: who it is and how it publishes. Every second message of a key has QoS 2, the others QoS 1.
@@ -69,13 +76,15 @@ pub(crate) struct Running {
     thread: JoinHandle<Result<Delivery>>,
 }
 
-/// What was published, all of it answered.
+/// What was published, all of it answered but what was given up.
 #[derive(Debug, Default)]
 pub(crate) struct Delivery {
     /// Messages of each key, numbered from 0.
     pub(crate) published: BTreeMap<String, u64>,
     /// How often a message was sent again.
     pub(crate) repeats: BTreeMap<Numbered, u64>,
+    /// Messages that were never answered and not sent again.
+    pub(crate) given_up: BTreeSet<Numbered>,
     /// When a message was answered, in milliseconds since the epoch, where that is known.
     pub(crate) answered_ms: BTreeMap<Numbered, u64>,
 }
@@ -209,7 +218,7 @@ impl Work {
 
     fn connect(&mut self) -> Result<Client> {
         let mut connect = Connect::new(self.device.version, &self.device.name);
-        connect.clean = self.device.habit == Habit::StartsClean;
+        connect.clean = matches!(self.device.habit, Habit::StartsClean | Habit::GivesUp);
         if self.device.version == Version::V5 && !connect.clean {
             connect.properties =
                 Properties::default().with(id::SESSION_EXPIRY, Property::Long(3600));
@@ -220,6 +229,11 @@ impl Work {
         })?;
         let forgets =
             connect.clean || (self.device.habit == Habit::Forgets && !connack.session_present);
+        if self.device.habit == Habit::GivesUp {
+            let given_up = self.unanswered.drain(..);
+            let given_up = given_up.map(|message| self.device.numbered(message.index));
+            self.delivery.given_up.extend(given_up);
+        }
         if forgets {
             self.unfinished.clear();
             for (message, id) in self.unanswered.iter_mut().zip(1..) {

@@ -1,12 +1,13 @@
 //! What was published against what the streams hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use anyhow::{Context as _, Result, ensure};
 use forebay_tests::duplicates::Excuses;
 use forebay_tests::oracle::{Findings, Numbered, compare};
 
+use crate::ACK;
 use crate::device::Delivery;
 use crate::message::identify;
 use crate::site::{STREAMS, STRICT, Site};
@@ -23,6 +24,7 @@ const LOST_SHOWN: usize = 10;
 #[derive(Debug, Default)]
 pub(crate) struct Account {
     published: BTreeMap<String, u64>,
+    given_up: BTreeSet<Numbered>,
     excuses: Excuses,
     answered_ms: BTreeMap<Numbered, u64>,
     kills_ms: Vec<u64>,
@@ -40,6 +42,9 @@ pub(crate) struct Verdict {
     /// By stream.
     pub(crate) findings: BTreeMap<&'static str, Findings>,
     pub(crate) unexcused: Vec<Numbered>,
+    given_up: usize,
+    /// Messages that are in one stream and not in another, though nobody has promised anything about them.
+    halved: Vec<Numbered>,
     /// Some of what is lost, for a person.
     lost_shown: Vec<String>,
     throttled: bool,
@@ -51,6 +56,7 @@ impl Account {
     /// Takes in what a device published.
     pub(crate) fn add(&mut self, delivery: Delivery) {
         self.published.extend(delivery.published);
+        self.given_up.extend(delivery.given_up);
         self.answered_ms.extend(delivery.answered_ms);
         for (message, repeats) in delivery.repeats {
             *self.excuses.repeats.entry(message).or_default() += repeats;
@@ -89,9 +95,15 @@ impl Account {
             throttled: self.throttled,
             ..Verdict::default()
         };
+        let mut absent: Vec<Vec<Numbered>> = Vec::new();
         for stream in STREAMS {
             let records = site.records(stream)?;
-            let findings = compare(&self.published, &records, identify)?;
+            let mut findings = compare(&self.published, &records, identify)?;
+            let (given_up, lost) = std::mem::take(&mut findings.lost)
+                .into_iter()
+                .partition(|message| self.given_up.contains(message));
+            findings.lost = lost;
+            absent.push(given_up);
             verdict.records += records.len();
             verdict.duplicates += findings.duplicated.len();
             let lost = findings.lost.iter().take(LOST_SHOWN);
@@ -100,6 +112,11 @@ impl Account {
             verdict.unexcused.extend(unexcused);
             verdict.findings.insert(stream, findings);
         }
+        // Without an answer a message may be kept or not, but not in a part of its streams.
+        let halved = |message: &&Numbered| absent.iter().any(|absent| !absent.contains(message));
+        let all = absent.iter().flatten();
+        verdict.halved = all.filter(halved).cloned().collect();
+        verdict.given_up = self.given_up.len();
         Ok(verdict)
     }
 
@@ -138,6 +155,12 @@ impl Verdict {
             judge().with_context(|| format!("stream {stream}; {self}"))?;
         }
         ensure!(
+            ACK != "spool" || self.halved.is_empty(),
+            "{} messages in a part of their streams ({:?} first); {self}",
+            self.halved.len(),
+            self.halved.first()
+        );
+        ensure!(
             self.unexcused.is_empty(),
             "{} duplicates without a cause ({:?} first); {self}",
             self.unexcused.len(),
@@ -151,9 +174,10 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} messages answered, {} sent again; {} records, {} of them duplicates, {} lost",
+            "{} messages, {} sent again, {} given up; {} records, {} of them duplicates, {} lost",
             self.published,
             self.repeats,
+            self.given_up,
             self.records,
             self.duplicates,
             self.lost()

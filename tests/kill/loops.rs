@@ -12,7 +12,7 @@ fn a_broker_that_is_killed_again_and_again_keeps_what_it_answered() -> Result<()
         plan: |_| Plan::new(ACK),
         rounds: 20,
         seed: 1,
-        troubles: &[Trouble::Nothing],
+        troubles: &[Trouble::Distance],
     }
     .run()
 }
@@ -24,7 +24,7 @@ fn it_keeps_it_while_the_stream_fails_too() -> Result<()> {
         rounds: 15,
         seed: 1,
         troubles: &[
-            Trouble::Nothing,
+            Trouble::Distance,
             Trouble::Unreachable,
             Trouble::Throttled,
             Trouble::Unanswered,
@@ -43,7 +43,7 @@ fn it_keeps_it_while_shards_are_split_and_merged() -> Result<()> {
         },
         rounds: 8,
         seed: 1,
-        troubles: &[Trouble::Nothing, Trouble::Resharded],
+        troubles: &[Trouble::Distance, Trouble::Resharded],
     }
     .run()
 }

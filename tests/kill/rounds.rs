@@ -28,7 +28,8 @@ const TROUBLE_MS: u64 = 1200;
 /// What happens to the stream while the broker is killed and comes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Trouble {
-    Nothing,
+    /// Answers take as long as those of the real service.
+    Distance,
     /// Nobody accepts connections, or nobody answers them.
     Unreachable,
     /// A part of the records is refused because their shard has too many.
@@ -155,11 +156,13 @@ fn begin(
 ) -> Result<()> {
     let now = wall_ms();
     match trouble {
-        Trouble::Nothing => site.heal()?,
+        Trouble::Distance => site.inject(&json!([{
+            "Operation": "PutRecords",
+            "Effect": { "Type": "Delay", "Millis": 15, "JitterMillis": 30 },
+        }]))?,
         Trouble::Unreachable => {
             let mode = ["Close", "Hang"][entropy.below(2) as usize];
             let effect = json!({ "Type": "SinkDown", "Mode": mode });
-            site.heal()?;
             site.inject(&rules(&effect))?;
             account.doubtful(now, wall_ms() + TROUBLE_MS);
         }
@@ -169,13 +172,11 @@ fn begin(
                 "Code": "ProvisionedThroughputExceededException",
                 "Fraction": 0.3,
             });
-            site.heal()?;
             site.inject(&rules(&effect))?;
             account.throttled();
         }
         Trouble::Unanswered => {
             let effect = json!({ "Type": "ResetAfterStore" });
-            site.heal()?;
             site.inject(&json!([{
                 "Operation": "PutRecords",
                 "Probability": 0.3,
@@ -209,7 +210,6 @@ impl Fleet {
             for habit in Habit::ALL {
                 let name = format!("{version:?}-{habit:?}");
                 devices.push(Device::new(&name, version, habit));
-                devices.push(Device::new(&format!("{name}-2"), version, habit));
             }
         }
         for (version, habit) in Version::ALL.into_iter().cycle().zip(Habit::ALL) {

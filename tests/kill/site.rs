@@ -246,10 +246,13 @@ impl Site {
         wait::until_true(what, limit, || Ok(holds(&self.metrics()?)))
     }
 
-    /// Puts faults into force, by the names of the control call.
+    /// Puts faults into force, by the names of the control call, in the place of those before. kinesalite has none.
     pub(crate) fn inject(&self, rules: &Value) -> Result<()> {
-        let script = json!({ "Seed": self.lives, "Rules": rules });
-        self.server()?.control("SetFaults", &script)?;
+        self.heal()?;
+        if let Some(Service::Embedded(server, _)) = &self.service {
+            let script = json!({ "Seed": self.lives, "Rules": rules });
+            server.control("SetFaults", &script)?;
+        }
         Ok(())
     }
 
