@@ -1,5 +1,6 @@
 //! Dates and times as text: written by patterns of Joda-Time, read by patterns of java.time, both in English.
 
+mod digits;
 mod format;
 mod parse;
 mod pattern;

@@ -1,5 +1,8 @@
 //! Reading a time by a pattern of java.time.
 
+use jiff::tz::TimeZone;
+
+use super::digits::{Digits, reserved};
 use super::pattern::{Token, tokens};
 use super::resolve::{Field, Fields};
 use super::{DAYS, MONTHS, ZONE_BYTES_MAX, fixed, short, zone};
@@ -18,9 +21,6 @@ pub(crate) fn parse(text: &str, pattern: &str) -> Option<i64> {
     }
     reader.fields.resolve()
 }
-
-/// Digits of one number.
-const DIGITS_MAX: usize = 18;
 
 #[derive(Debug)]
 struct Reader<'t> {
@@ -84,20 +84,22 @@ impl Reader<'_> {
     fn field(&mut self, letter: char, count: usize, reserved: usize) -> Option<()> {
         let field = match letter {
             'u' | 'y' => {
-                let value = self.year(count, reserved)?;
-                return self.fields.set(Field::year(letter), value);
+                let value = self.digits(letter, count, reserved)?;
+                // Two letters are a year from 2000 to 2099.
+                let century = if count == 2 { 2000 } else { 0 };
+                return self.fields.set(Field::year(letter), century + value);
             }
-            'M' | 'L' if matches!(count, 3 | 4) => {
+            'M' | 'L' if count >= 3 => {
                 let place = self.name(&MONTHS, count)?;
                 return self.fields.set(Field::Month, place + 1);
             }
-            'E' | 'e' | 'c' if matches!(count, 3 | 4) || (letter == 'E' && count < 3) => {
+            'E' | 'e' | 'c' if count >= 3 || letter == 'E' => {
                 let place = self.name(&DAYS, count)?;
                 return self.fields.set(Field::Weekday, place + 1);
             }
             'e' | 'c' if count < 3 => {
                 // Days are counted from Sunday.
-                let day = self.digits(count, 2, reserved)?;
+                let day = self.digits(letter, count, reserved)?;
                 let day = (1..=7).contains(&day).then_some((day + 5) % 7 + 1)?;
                 return self.fields.set(Field::Weekday, day);
             }
@@ -123,7 +125,7 @@ impl Reader<'_> {
                 return self.fields.set(Field::HalfDay, half);
             }
             'S' => {
-                let digits = self.digits(count, count, 0)?;
+                let digits = self.digits(letter, count, reserved)?;
                 let scale = u32::try_from(9_usize.checked_sub(count)?).ok()?;
                 return self.fields.set(Field::Nano, digits * 10_i64.pow(scale));
             }
@@ -132,8 +134,6 @@ impl Reader<'_> {
             'M' | 'L' => Field::Month,
             'd' => Field::Day,
             'Q' | 'q' => Field::Quarter,
-            // Narrow names are ambiguous, so the JVM reads numbers for them.
-            'E' | 'e' | 'c' => Field::Weekday,
             'w' => Field::WeekOfYear,
             'W' => Field::WeekOfMonth,
             'h' => Field::ClockHourOfHalfDay,
@@ -147,63 +147,58 @@ impl Reader<'_> {
             'N' => Field::NanoOfDay,
             _ => return None,
         };
-        let (fewest, most) = match (letter, count) {
-            ('w' | 'W', _) => (count, 2),
-            ('D', 2 | 3) => (count, 3),
-            (_, 1 | 5) => (1, DIGITS_MAX),
-            _ => (count, count),
-        };
-        let value = self.digits(fewest, most, reserved)?;
+        let value = self.digits(letter, count, reserved)?;
         self.fields.set(field, value)
     }
 
-    /// Takes digits, as many as there are up to `most` without those that are reserved.
-    fn digits(&mut self, fewest: usize, most: usize, reserved: usize) -> Option<i64> {
-        let run = self.text.bytes().take_while(u8::is_ascii_digit).count();
-        let len = if fewest == most {
-            most
-        } else {
-            run.saturating_sub(reserved).clamp(fewest, most.max(fewest))
-        };
-        if run < len || len > DIGITS_MAX {
-            return None;
-        }
-        let (digits, rest) = self.text.split_at_checked(len)?;
+    fn digits(&mut self, letter: char, count: usize, reserved: usize) -> Option<i64> {
+        let (value, rest) = Digits::of(letter, count)?.read(self.text, reserved)?;
         self.text = rest;
-        digits.parse().ok()
+        Some(value)
     }
 
-    /// Two letters are a year from 2000 to 2099, others a year of at least as many digits.
-    fn year(&mut self, count: usize, reserved: usize) -> Option<i64> {
-        if count == 2 {
-            return Some(2000 + self.digits(2, 2, 0)?);
-        }
-        if let Some(rest) = self.text.strip_prefix('-') {
-            self.text = rest;
-            return Some(-self.digits(count, DIGITS_MAX, reserved)?);
-        }
-        let most = if count >= 4 { count } else { DIGITS_MAX };
-        self.digits(count, most, reserved)
-    }
-
-    /// The place of the name that the text begins with: four letters all of it, fewer its beginning.
+    /// The place of the name that the text begins with: four letters all of it, five its first letter, fewer its
+    /// beginning. Of names with one first letter the JVM takes the last.
     fn name<const N: usize>(&mut self, names: &[&'static str; N], count: usize) -> Option<i64> {
-        self.one_of(names.map(|name| if count == 4 { name } else { short(name) }))
+        match count {
+            4 => self.one_of(*names),
+            5 => {
+                let letter = self.text.get(..1)?;
+                let place = names.iter().rposition(|name| name.starts_with(letter))?;
+                self.text = self.text.get(1..)?;
+                i64::try_from(place).ok()
+            }
+            _ => self.one_of(names.map(short)),
+        }
     }
 
     fn zone(&mut self, letter: char, count: usize) -> Option<()> {
+        if letter == 'z'
+            && count == 4
+            && let Some(zone) = self.full_name()
+        {
+            self.fields.zone = Some(zone);
+            return Some(());
+        }
         let found = match letter {
-            'V' | 'z' => self.longest(|name| zone(name).or_else(|| abbreviation(name, letter)))?,
-            'O' => self.longest(|text| zone(text).filter(|_| text.starts_with("GMT")))?,
-            'Z' if count == 4 => {
+            // A name of the JVM wins over an id that is spelled alike.
+            'z' if count < 4 => {
+                self.longest(|name| abbreviation(name).or_else(|| zone_id(name)))?
+            }
+            'z' => self.longest(|name| zone_id(name).filter(|_| abbreviation(name).is_none()))?,
+            'V' => self.longest(zone_id)?,
+            'O' if count == 1 => {
                 self.longest(|text| zone(text).filter(|_| text.starts_with("GMT")))?
+            }
+            'O' | 'Z' if count == 4 => {
+                self.longest(|text| zone_id(text).filter(|_| text.starts_with("GMT")))?
             }
             _ => {
                 let zulu = letter == 'X' || (letter == 'Z' && count == 5);
                 self.longest(|text| match text {
                     "Z" => zone("Z").filter(|_| zulu),
                     _ if !has_form(text, letter, count) => None,
-                    _ => fixed(text).map(jiff::tz::TimeZone::fixed),
+                    _ => fixed(text).map(TimeZone::fixed),
                 })?
             }
         };
@@ -211,11 +206,29 @@ impl Reader<'_> {
         Some(())
     }
 
+    /// Takes the full English name of a zone of the United States.
+    fn full_name(&mut self) -> Option<TimeZone> {
+        for (region, short) in [
+            ("Eastern", "EST"),
+            ("Central", "CST"),
+            ("Mountain", "MST"),
+            ("Pacific", "PST"),
+        ] {
+            let named = self.text.strip_prefix(region);
+            let rest = named.and_then(|rest| {
+                let kinds = [" Standard Time", " Daylight Time"];
+                kinds.into_iter().find_map(|kind| rest.strip_prefix(kind))
+            });
+            if let Some(rest) = rest {
+                self.text = rest;
+                return abbreviation(short);
+            }
+        }
+        None
+    }
+
     /// Takes the longest beginning of the text that is a zone.
-    fn longest(
-        &mut self,
-        read: impl Fn(&str) -> Option<jiff::tz::TimeZone>,
-    ) -> Option<jiff::tz::TimeZone> {
+    fn longest(&mut self, read: impl Fn(&str) -> Option<TimeZone>) -> Option<TimeZone> {
         let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"/_+-:".contains(byte);
         let run = self.text.bytes().take(ZONE_BYTES_MAX).take_while(is_part);
         for len in (1..=run.count()).rev() {
@@ -230,15 +243,30 @@ impl Reader<'_> {
 }
 
 /// The zones of the United States by the short names of the JVM; other abbreviations mean several zones.
-fn abbreviation(name: &str, letter: char) -> Option<jiff::tz::TimeZone> {
-    let name = match name {
+fn abbreviation(name: &str) -> Option<TimeZone> {
+    zone(match name {
         "EST" | "EDT" => "America/New_York",
         "CST" | "CDT" => "America/Chicago",
         "MST" | "MDT" => "America/Denver",
         "PST" | "PDT" => "America/Los_Angeles",
         _ => return None,
-    };
-    zone(name).filter(|_| letter == 'z')
+    })
+}
+
+/// A zone as the JVM reads it in a text: an offset has its minutes.
+fn zone_id(name: &str) -> Option<TimeZone> {
+    let sign = name.find(['+', '-']).filter(|at| {
+        let before = name.get(..*at).unwrap_or_default();
+        matches!(before, "" | "UTC" | "GMT" | "UT")
+    });
+    if let Some(at) = sign {
+        let offset = name.get(at..)?;
+        let colons = offset.matches(':').count();
+        if !matches!((offset.len(), colons), (6, 1) | (9, 2)) {
+            return None;
+        }
+    }
+    zone(name)
 }
 
 /// Whether an offset has the form that `X`, `x` or `Z` asks for by their number.
@@ -253,16 +281,4 @@ fn has_form(text: &str, letter: char, count: usize) -> bool {
         ('X' | 'x' | 'Z', 5) => colons > 0 && (len == 6 || len == 9),
         _ => false,
     }
-}
-
-/// Digits of the fields of fixed width that follow without anything between them.
-fn reserved(tokens: &[Token]) -> usize {
-    let width = |token: &Token| match token {
-        Token::Letters('S', count) => Some(*count),
-        Token::Letters(letter, 2) if "dMLHhKkms".contains(*letter) => Some(2),
-        Token::Letters('D', 3) => Some(3),
-        Token::Letters('y' | 'u', 2) => Some(2),
-        _ => None,
-    };
-    tokens.iter().map_while(width).sum()
 }

@@ -1,6 +1,7 @@
 //! Patterns of java.time, split into what a text is read by.
 
 use super::COUNT_MAX;
+use super::digits::Digits;
 
 /// Nested optional sections.
 const DEPTH_MAX: usize = 16;
@@ -52,6 +53,12 @@ fn section(rest: &mut &str, depth: usize) -> Option<Vec<Token>> {
                     return None;
                 }
                 tokens.push(Token::Padded(width, padded, count));
+                // A number cannot be padded and adjacent to another one.
+                let next = after.chars().next().unwrap_or(' ');
+                let follows = Digits::of(next, run(after, next).0).is_some();
+                if follows && Digits::of(padded, count).is_some() {
+                    return None;
+                }
                 *rest = after;
                 continue;
             }

@@ -148,6 +148,10 @@ impl Fields {
             let nothing = minute.is_none() && second.is_none() && nano.is_none();
             return nothing.then_some((Time::midnight(), false));
         };
+        // A unit counts only together with the next greater one.
+        if (minute.is_none() && second.is_some()) || (second.is_none() && nano.is_some()) {
+            return None;
+        }
         let [minute, second, nano] = [minute, second, nano].map(|value| value.unwrap_or(0));
         if (hour, minute, second, nano) == (24, 0, 0, 0) {
             return Some((Time::midnight(), true));

@@ -112,13 +112,21 @@ fn patterns_read_what_java_time_reads() {
         ("2023-11-14 3", "yyyy-MM-dd c", 1_699_920_000_000),
         ("2023-11-14 Tue", "yyyy-MM-dd eee", 1_699_920_000_000),
         ("2023-11-14 Tuesday", "yyyy-MM-dd cccc", 1_699_920_000_000),
-        ("2023-11-14 2", "yyyy-MM-dd EEEEE", 1_699_920_000_000),
-        ("2023 11 14", "yyyy MMMMM dd", 1_699_920_000_000),
+        ("2023-11-16 T", "yyyy-MM-dd EEEEE", 1_700_092_800_000),
+        ("2023 N 14", "yyyy MMMMM dd", 1_699_920_000_000),
+        ("2023 1133", "yyyy MMWe", 1_699_920_000_000),
         ("2023-11-14 46 3", "yyyy-MM-dd w W", 1_699_920_000_000),
         ("2023-11 W3 Tue", "yyyy-MM 'W'W EEE", 1_699_920_000_000),
         ("2023-11 3 3", "yyyy-MM W e", 1_699_920_000_000),
         ("2023-12-31 01", "yyyy-MM-dd ww", 1_703_980_800_000),
         ("2022-12-31 53", "yyyy-MM-dd ww", 1_672_444_800_000),
+        // Eastern time in April has daylight saving, whatever it is called.
+        ("2023-04-20 EST", "yyyy-MM-dd z", 1_681_963_200_000),
+        (
+            "2023-11-14 Pacific Standard Time",
+            "yyyy-MM-dd zzzz",
+            1_699_948_800_000,
+        ),
         ("Q4 2023-11-14", "QQQ yyyy-MM-dd", 1_699_920_000_000),
         (
             "4th quarter 2023-11-14",
@@ -185,6 +193,13 @@ fn other_texts_and_patterns_give_nothing() {
         ("2023-11-14 1:02", "yyyy-MM-dd ppH:mm"),
         ("2023-11 3", "yyyy-MM W"),
         ("2023 46 3", "yyyy w e"),
+        ("2023 11 14", "yyyy MMMMM dd"),
+        ("2023318", "yyyyD"),
+        ("2023-11-14 PST", "yyyy-MM-dd zzzz"),
+        ("2023-11-14 GMT-3", "yyyy-MM-dd VV"),
+        ("12023-11-14", "yyyy-MM-dd"),
+        ("+2023-11-14", "yyyy-MM-dd"),
+        ("2023--11-14", "yyyy-M-dd"),
         ("", ""),
     ] {
         assert_eq!(parse(text, pattern), None, "{text} by {pattern}");
