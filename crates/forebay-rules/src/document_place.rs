@@ -120,8 +120,8 @@ mod tests {
     fn marked(document: &str) -> (&'static str, String) {
         let error = RuleDocument::from_json(document.as_bytes(), Some("n")).unwrap_err();
         let place = error.place(document.as_bytes());
-        let text = place.map(|place| document[place].to_owned());
-        (error.code(), text.unwrap_or_default())
+        let text = place.and_then(|place| document.get(place));
+        (error.code(), text.unwrap_or_default().to_owned())
     }
 
     #[test]
