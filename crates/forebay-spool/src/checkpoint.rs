@@ -4,6 +4,7 @@ use forebay_core::{Fs, FsError, FsFile as _, OpenMode};
 use roaring::RoaringTreemap;
 use std::path::Path;
 
+use crate::backlog::Book;
 use crate::open_ids::OpenIds;
 use crate::segment::SegmentHeader;
 use crate::wire::{Fields, len_u32, narrow, read_full, wide, write_all};
@@ -45,6 +46,7 @@ pub(crate) struct Checkpoint {
     pub(crate) totals: Totals,
     pub(crate) segments: Vec<ListedSegment>,
     pub(crate) open_ids: OpenIds,
+    pub(crate) book: Book,
     pub(crate) unsettled: RoaringTreemap,
 }
 
@@ -72,6 +74,7 @@ impl Checkpoint {
             out.extend_from_slice(&segment.end_seq.to_le_bytes());
         }
         self.open_ids.encode(&mut out);
+        self.book.encode(&mut out);
         self.unsettled
             .serialize_into(&mut out)
             .expect("a vector takes every write");
@@ -117,6 +120,7 @@ impl Checkpoint {
             });
         }
         let open_ids = OpenIds::decode(&mut fields)?;
+        let book = Book::decode(&mut fields)?;
         let rest = fields.take(fields.remaining())?;
         let unsettled = RoaringTreemap::deserialize_from(rest).ok()?;
         Some(Self {
@@ -127,6 +131,7 @@ impl Checkpoint {
             totals,
             segments,
             open_ids,
+            book,
             unsettled,
         })
     }

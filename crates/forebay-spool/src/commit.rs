@@ -12,6 +12,8 @@ use crate::wire::{wide, write_all};
 
 /// Fresh segments that are tried before a frame is held.
 const PLACES_MAX: usize = 3;
+/// Ranges of sequence numbers beyond the number of segments that are counted apart.
+const RANGES_SPARE: usize = 2;
 
 impl<F: Fs> Spool<F> {
     /// Makes a frame durable. `fits` says whether the active segment has room.
@@ -219,12 +221,15 @@ impl<F: Fs> Spool<F> {
         self.live.insert(epoch, segment);
         self.checkpoint_wanted = true;
         self.release_held();
+        let ranges_max = self.live.len() + RANGES_SPARE;
+        self.book.begin(self.next_seq, ranges_max);
     }
 
     /// What the last frames of an earlier process do counts from now on: they are on disk.
     fn release_held(&mut self) {
         for effect in self.held.take().into_iter().flat_map(|held| held.effects) {
             effect.apply(&mut self.unsettled, &mut self.open_ids, &mut self.totals);
+            effect.count(&mut self.book);
         }
     }
 
@@ -265,6 +270,7 @@ impl<F: Fs> Spool<F> {
         self.next_seq = end;
         self.prior_end = end;
         self.changed = true;
+        self.book.add(effect.first_seq, &effect.tallies);
         Commit {
             first_seq: effect.first_seq,
             records: effect.records,

@@ -50,6 +50,18 @@ fn failed(operation: &'static str, path: &Path, error: &io::Error) -> FsError {
     }
 }
 
+impl DiskFs {
+    /// Size of the disk that a directory lies on.
+    ///
+    /// # Errors
+    /// When the directory is missing or the system does not say.
+    pub fn disk_bytes(&self, dir: &Path) -> Result<u64, FsError> {
+        let stat = rustix::fs::statvfs(dir)
+            .map_err(|error| failed("size of the disk", dir, &io::Error::from(error)))?;
+        Ok(stat.f_blocks.saturating_mul(stat.f_frsize))
+    }
+}
+
 impl Fs for DiskFs {
     type File = DiskFile;
     type Lock = DiskLock;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use roaring::RoaringTreemap;
 
+use crate::backlog::{Count, DeltaCounts};
 use crate::open_ids::{Event, decode_event, encode_event};
 use crate::record::{
     Record, StreamKey, decode_record, decode_stream, encode_record, encode_stream,
@@ -174,7 +175,7 @@ pub struct Group {
     rules: Vec<Arc<str>>,
     events: Vec<Event>,
     events_len: usize,
-    tallies: Vec<(u32, u64)>,
+    tallies: Vec<Count>,
     summary: Summary,
 }
 
@@ -208,11 +209,17 @@ impl Group {
         let rule = intern(&mut self.rules, &record.rule);
         let at = usize::from(stream);
         if at == self.tallies.len() {
-            self.tallies.push((0, 0));
+            self.tallies.push(Count {
+                stream: stream_hash(&record.stream),
+                records: 0,
+                bytes: 0,
+                since_ms: record.received_ms,
+            });
         }
         let tally = &mut self.tallies[at];
-        tally.0 += 1;
-        tally.1 += wide(record.data.len() + record.partition_key.len());
+        tally.records += 1;
+        tally.bytes += record.payload_bytes();
+        tally.since_ms = tally.since_ms.min(record.received_ms);
         self.summary.mark(record.hash.value());
         encode_record(&mut self.bytes, record, stream, rule);
         self.records += 1;
@@ -268,12 +275,14 @@ impl Group {
         frame: u64,
         first_seq: u64,
         prior_end: u64,
-        delta: &RoaringTreemap,
-    ) -> (FrameBuffer, Vec<Event>) {
+        delta: &Delta,
+    ) -> (FrameBuffer, Vec<Event>, Vec<Tally>) {
         let mut group = std::mem::take(self);
-        for (stream, (records, bytes)) in group.streams.iter().zip(&group.tallies) {
-            group.summary.add(stream_hash(stream), *records, *bytes);
-        }
+        let tallies: Vec<Tally> = std::mem::take(&mut group.tallies)
+            .into_iter()
+            .zip(group.streams.iter().cloned())
+            .collect();
+        group.summary.add_all(&tallies);
         let tables_at = len_u32(group.bytes.len() - HEADER);
         let mut tables = Vec::new();
         group.encode_tables(&mut tables);
@@ -284,10 +293,10 @@ impl Group {
             encode_event(&mut bytes, event);
         }
         let delta_at = len_u32(bytes.len() - HEADER);
-        if !delta.is_empty() {
-            delta
-                .serialize_into(&mut bytes)
-                .expect("a vector takes every write");
+        if !delta.seqs.is_empty() {
+            let written = delta.seqs.serialize_into(&mut bytes);
+            written.expect("a vector takes every write");
+            delta.counts.encode(&mut bytes);
         }
         let header = FrameHeader {
             frame,
@@ -306,7 +315,7 @@ impl Group {
             summary: group.summary,
             bytes,
         };
-        (buffer, group.events)
+        (buffer, group.events, tallies)
     }
 }
 
@@ -323,13 +332,58 @@ fn intern<T: ?Sized + PartialEq>(table: &mut Vec<Arc<T>>, value: &Arc<T>) -> u16
     u16::try_from(at).expect("a group has fewer than 65 536 streams and rules")
 }
 
+/// Records of one stream.
+pub(crate) type Tally = (Count, Arc<StreamKey>);
+
+/// What was settled since the frame before.
+#[derive(Debug, Default)]
+pub(crate) struct Delta {
+    pub(crate) seqs: RoaringTreemap,
+    pub(crate) counts: DeltaCounts,
+}
+
 /// The decoded payload of a frame.
 #[derive(Debug, Default)]
 pub(crate) struct Content {
     pub(crate) records: Vec<Record>,
     pub(crate) events: Vec<Event>,
-    pub(crate) delta: RoaringTreemap,
-    pub(crate) summary: Summary,
+    pub(crate) delta: Delta,
+    streams: Vec<Arc<StreamKey>>,
+}
+
+impl Content {
+    /// The records by stream, and what a footer says of them.
+    pub(crate) fn tallies(&self) -> (Vec<Tally>, Summary) {
+        let mut tallies: Vec<Tally> = Vec::new();
+        let mut summary = Summary::default();
+        let mut places: Vec<Option<usize>> = vec![None; self.streams.len()];
+        let mut last = 0;
+        for record in &self.records {
+            summary.mark(record.hash.value());
+            let same = |at: &usize| Arc::ptr_eq(&self.streams[*at], &record.stream);
+            let found = Some(last).filter(same);
+            let Some(stream) = found.or_else(|| (0..self.streams.len()).find(same)) else {
+                continue;
+            };
+            last = stream;
+            let at = *places[stream].get_or_insert_with(|| {
+                let none = Count {
+                    stream: stream_hash(&record.stream),
+                    records: 0,
+                    bytes: 0,
+                    since_ms: record.received_ms,
+                };
+                tallies.push((none, Arc::clone(&record.stream)));
+                tallies.len() - 1
+            });
+            let tally = &mut tallies[at].0;
+            tally.records += 1;
+            tally.bytes += record.payload_bytes();
+            tally.since_ms = tally.since_ms.min(record.received_ms);
+        }
+        summary.add_all(&tallies);
+        (tallies, summary)
+    }
 }
 
 /// Reads a payload whose checksum was right. `None` means that its writer was not this code.
@@ -337,7 +391,7 @@ pub(crate) fn decode_payload(header: &FrameHeader, payload: &Bytes) -> Option<Co
     let part = |from: u32, to: u32| payload.get(narrow(from.into())..narrow(to.into()));
     let mut content = Content::default();
     let mut tables = Fields::new(part(header.tables_at, header.events_at)?);
-    let mut streams = Vec::new();
+    let mut streams: Vec<Arc<StreamKey>> = Vec::new();
     for _ in 0..tables.u32()? {
         streams.push(Arc::new(decode_stream(&mut tables)?));
     }
@@ -348,18 +402,17 @@ pub(crate) fn decode_payload(header: &FrameHeader, payload: &Bytes) -> Option<Co
     let mut fields = Fields::new(part(0, header.tables_at)?);
     for _ in 0..header.records {
         let record = decode_record(payload, &mut fields, &streams, &rules)?;
-        content.summary.mark(record.hash.value());
-        let bytes = wide(record.data.len() + record.partition_key.len());
-        content.summary.add(stream_hash(&record.stream), 1, bytes);
         content.records.push(record);
     }
     let mut fields = Fields::new(part(header.events_at, header.delta_at)?);
     for _ in 0..header.events {
         content.events.push(decode_event(&mut fields)?);
     }
-    let delta = part(header.delta_at, header.payload_len)?;
+    let mut delta = part(header.delta_at, header.payload_len)?;
     if !delta.is_empty() {
-        content.delta = RoaringTreemap::deserialize_from(delta).ok()?;
+        content.delta.seqs = RoaringTreemap::deserialize_from(&mut delta).ok()?;
+        content.delta.counts = DeltaCounts::decode(&mut Fields::new(delta))?;
     }
+    content.streams = streams;
     Some(content)
 }

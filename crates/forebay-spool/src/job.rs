@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use forebay_core::{Fs, FsError, FsErrorKind, FsFile as _, OpenMode, Time};
 
+use crate::backlog;
 use crate::checkpoint;
 use crate::segment::{Footer, Kind, PAGE, SegmentHeader};
 use crate::spool::{AHEAD_SEGMENTS, RESERVE_SEGMENTS, Spare, Spool};
@@ -99,7 +100,8 @@ pub(crate) fn path_of(dir: &Path, slot: u32) -> PathBuf {
 /// Bytes that a checkpoint can need with so many segments.
 pub(crate) fn checkpoint_bytes(segments: usize, segment_bytes: u64) -> u64 {
     let records = segment_bytes / RECORD_BYTES_MIN;
-    CHECKPOINT_BYTES + crate::wire::wide(segments) * (records / 8 + 512)
+    let (names, counts) = backlog::checkpoint_bytes(segment_bytes);
+    CHECKPOINT_BYTES + names + crate::wire::wide(segments) * (records / 8 + 512 + counts)
 }
 
 impl<T: forebay_core::FsFile> Job<T> {
@@ -330,7 +332,7 @@ impl<F: Fs> Spool<F> {
             from,
             size: self.config.segment_bytes,
             align: self.config.align,
-            keep_free: self.config.reserve_bytes,
+            keep_free: self.config.keep_free(),
             checkpoint_bytes: checkpoint_bytes(files, self.config.segment_bytes),
             sync_dir,
         })

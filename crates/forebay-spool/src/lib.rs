@@ -15,7 +15,7 @@
 //! use forebay_spool::{Config, DiskFs, Group, Read, Record, Spool, StreamKey};
 //!
 //! # let dir = tempfile::tempdir().unwrap();
-//! # let config = Config { allow_volatile: true, max_bytes: Some(1 << 30), reserve_bytes: 0, ..Config::new(dir.path()) };
+//! # let config = Config { allow_volatile: true, max_bytes: Some(1 << 30), reserve_bytes: Some(0), ..Config::new(dir.path()) };
 //! let entropy = SeededEntropy::from_os();
 //! let (mut spool, _) = Spool::open(Arc::new(DiskFs), config, entropy, Time::ZERO, 0)?;
 //! let mut group = Group::new();
@@ -36,6 +36,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod backlog;
 mod checkpoint;
 mod commit;
 mod config;
@@ -62,6 +63,7 @@ pub mod testing;
 mod tests;
 mod wire;
 
+pub use backlog::{Backlog, Settled, StreamId};
 pub use checkpoint::Totals;
 pub use config::Config;
 pub use disk::{DiskFile, DiskFs, DiskLock};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use forebay_core::{HashKey, PartitionKey};
 
-use crate::wire::{Fields, len_u32, put_text};
+use crate::wire::{Fields, len_u32, put_text, wide};
 
 const FLAG_EXPLICIT: u16 = 1;
 const FLAG_ERROR: u16 = 2;
@@ -69,6 +69,11 @@ pub struct Record {
 }
 
 impl Record {
+    /// Bytes of its data and partition key: what a backlog counts.
+    pub fn payload_bytes(&self) -> u64 {
+        wide(self.data.len() + self.partition_key.len())
+    }
+
     /// Bytes that it takes in a frame.
     pub fn encoded_len(&self) -> usize {
         let error = self.error.as_ref().map_or(0, |error| {

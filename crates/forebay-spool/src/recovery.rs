@@ -10,6 +10,7 @@ use std::sync::Arc;
 use forebay_core::{Fs, FsError, FsErrorKind, FsFile as _, FsMedium, SeededEntropy, Time};
 use roaring::RoaringTreemap;
 
+use crate::backlog::{Book, DeltaCounts};
 use crate::checkpoint::{self, Totals};
 use crate::config::Config;
 use crate::directory::{Loaded, classify, describe, load_checkpoints, newest_of};
@@ -99,7 +100,7 @@ impl<F: Fs> Spool<F> {
                 .unready
                 .extend(spare.map(|spare| (spare.slot, spare.size)));
         }
-        let mut replay = Replay::new(newest, created, &loaded);
+        let mut replay = Replay::new(newest, created, &loaded, config.segment_bytes);
         let mut spool = Self {
             origin: meta.origin,
             max_segments: narrow(max_segments),
@@ -125,6 +126,8 @@ impl<F: Fs> Spool<F> {
             delta_since: now,
             open_ids: OpenIds::default(),
             totals: Totals::default(),
+            book: Book::default(),
+            delta_counts: DeltaCounts::default(),
             counters: Counters::default(),
             checkpoints: [(0, 0); 2],
             generation: newest.map_or(0, |newest| newest.generation),
@@ -239,6 +242,7 @@ impl<F: Fs> Spool<F> {
         self.delta = lost;
         self.open_ids = std::mem::take(&mut replay.open_ids);
         self.totals = replay.totals;
+        self.book = std::mem::take(&mut replay.book);
         self.next_frame = replay.next_frame;
         self.prior_end = replay.prior_end;
         self.next_seq = match replay.report.created {
@@ -291,7 +295,7 @@ impl<F: Fs> Spool<F> {
 
     fn zero_spare(&self, slot: u32, size: u64) -> Result<Spare<F::File>, FsError> {
         let (dir, align) = (&self.config.dir, self.config.align);
-        may_take(&*self.fs, dir, 0, size, self.config.reserve_bytes)?;
+        may_take(&*self.fs, dir, 0, size, self.config.keep_free())?;
         let checkpoint = checkpoint_bytes(1, self.config.segment_bytes);
         extend_checkpoints(&*self.fs, dir, checkpoint)?;
         let mut from = 0;

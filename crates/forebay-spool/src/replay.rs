@@ -10,9 +10,10 @@ use bytes::Bytes;
 use forebay_core::{FsError, FsFile};
 use roaring::RoaringTreemap;
 
+use crate::backlog::Book;
 use crate::checkpoint::{Checkpoint, Totals};
 use crate::directory::{Found, Loaded};
-use crate::frame::{FrameBuffer, FrameHeader, decode_payload};
+use crate::frame::{Delta, FrameBuffer, FrameHeader, Tally, decode_payload};
 use crate::open_ids::{Event, OpenIds};
 use crate::reader::Damage;
 use crate::recovery::Recovered;
@@ -66,7 +67,8 @@ pub(crate) struct ReplayEffect {
     pub(crate) frame: u64,
     pub(crate) seqs: Range<u64>,
     pub(crate) events: Vec<Event>,
-    pub(crate) delta: RoaringTreemap,
+    pub(crate) delta: Delta,
+    pub(crate) tallies: Vec<Tally>,
 }
 
 /// The state while frames are replayed.
@@ -78,6 +80,7 @@ pub(crate) struct Replay {
     pub(crate) lost: RoaringTreemap,
     pub(crate) open_ids: OpenIds,
     pub(crate) totals: Totals,
+    pub(crate) book: Book,
     pub(crate) next_frame: u64,
     /// Sequence number behind that of the last frame.
     pub(crate) prior_end: u64,
@@ -85,7 +88,12 @@ pub(crate) struct Replay {
 }
 
 impl Replay {
-    pub(crate) fn new(newest: Option<&Checkpoint>, created: bool, loaded: &Loaded) -> Self {
+    pub(crate) fn new(
+        newest: Option<&Checkpoint>,
+        created: bool,
+        loaded: &Loaded,
+        segment_bytes: u64,
+    ) -> Self {
         let unusable = loaded.iter().filter(|loaded| loaded.is_none()).count();
         Self {
             from_frame: newest.map_or(0, |newest| newest.next_frame),
@@ -93,6 +101,9 @@ impl Replay {
             lost: RoaringTreemap::new(),
             open_ids: newest.map_or_else(OpenIds::default, |newest| newest.open_ids.clone()),
             totals: newest.map_or_else(Totals::default, |newest| newest.totals),
+            book: newest
+                .map_or_else(Book::default, |newest| newest.book.clone())
+                .with_limits(segment_bytes),
             next_frame: newest.map_or(1, |newest| newest.next_frame),
             prior_end: newest.map_or(1, |newest| newest.next_seq),
             report: Recovered {
@@ -264,8 +275,9 @@ impl Replay {
             };
             return (None, unknown);
         };
+        let (tallies, summary) = content.tallies();
         if frame.frame < self.from_frame {
-            return (None, content.summary);
+            return (None, summary);
         }
         self.report.frames += 1;
         self.next_frame = frame.frame + 1;
@@ -275,13 +287,15 @@ impl Replay {
             seqs,
             events: content.events,
             delta: content.delta,
+            tallies,
         };
-        (Some(effect), content.summary)
+        (Some(effect), summary)
     }
 
     fn apply(&mut self, effects: impl IntoIterator<Item = (u64, ReplayEffect)>) {
         for (_, effect) in effects {
             effect.apply(&mut self.unsettled, &mut self.open_ids, &mut self.totals);
+            effect.count(&mut self.book);
         }
     }
 
@@ -291,7 +305,7 @@ impl Replay {
         held.open_ids = self.open_ids.clone();
         for (_, effect) in effects {
             let before = self.unsettled.len();
-            self.unsettled -= &effect.delta;
+            self.unsettled -= &effect.delta.seqs;
             self.totals.settled += before - self.unsettled.len();
             for event in &effect.events {
                 held.open_ids.doubt(event);
@@ -347,8 +361,14 @@ impl ReplayEffect {
             open_ids.apply(event);
         }
         let before = unsettled.len();
-        *unsettled -= &self.delta;
+        *unsettled -= &self.delta.seqs;
         totals.settled += before - unsettled.len();
+    }
+
+    /// Enters its records, and takes those out that it settles.
+    pub(crate) fn count(&self, book: &mut Book) {
+        book.add(self.seqs.start, &self.tallies);
+        self.delta.counts.apply(book);
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use crate::frame::Tally;
 use crate::record::{StreamKey, encode_stream};
 use crate::wire::{Fields, len_u32};
 
@@ -188,6 +189,13 @@ impl Summary {
             }
             Err(_) if self.streams.len() == STREAMS_MAX => self.partial = true,
             Err(at) => self.streams.insert(at, (stream, records, bytes)),
+        }
+    }
+
+    pub(crate) fn add_all(&mut self, tallies: &[Tally]) {
+        for (count, _) in tallies {
+            let records = u32::try_from(count.records).unwrap_or(u32::MAX);
+            self.add(count.stream, records, count.bytes);
         }
     }
 

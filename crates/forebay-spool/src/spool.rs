@@ -9,11 +9,13 @@ use std::time::Duration;
 use forebay_core::{Fs, SeededEntropy, Time};
 use roaring::RoaringTreemap;
 
+use crate::backlog::{Book, Count, DeltaCounts};
 use crate::checkpoint::{Checkpoint, ListedSegment, Totals};
 use crate::config::Config;
 use crate::error::AppendError;
-use crate::frame::{FrameBuffer, Group, HEADER};
+use crate::frame::{Delta, FrameBuffer, Group, HEADER};
 use crate::open_ids::{Event, OpenIds};
+use crate::record::StreamKey;
 use crate::replay::Held;
 use crate::segment::{PAGE, SegmentHeader, Summary};
 use crate::wire::{round_up, wide};
@@ -73,6 +75,7 @@ pub(crate) struct Effect {
     pub(crate) records: u32,
     pub(crate) frame: u64,
     pub(crate) events: Vec<Event>,
+    pub(crate) tallies: Vec<(Count, Arc<StreamKey>)>,
 }
 
 /// Frames that must become durable before anything else can.
@@ -151,6 +154,9 @@ pub struct Spool<F: Fs> {
     pub(crate) delta_since: Time,
     pub(crate) open_ids: OpenIds,
     pub(crate) totals: Totals,
+    pub(crate) book: Book,
+    /// What the records in `delta` were.
+    pub(crate) delta_counts: DeltaCounts,
     pub(crate) counters: Counters,
 
     /// Generation and next frame number of the checkpoint in each of the two files; zero when there is none.
@@ -195,9 +201,11 @@ impl<F: Fs> Spool<F> {
         }
         if wide(self.delta.serialized_size()) > DELTA_BYTES_MAX {
             self.delta.clear();
+            self.delta_counts.clear();
             self.checkpoint_wanted = true;
         }
-        let bytes = wide(HEADER + group.payload_bound() + self.delta.serialized_size());
+        let delta_len = self.delta.serialized_size() + self.delta_counts.encoded_len();
+        let bytes = wide(HEADER + group.payload_bound() + delta_len);
         let stride = round_up(bytes, u64::from(self.config.align));
         let max = self.frame_bytes_max();
         if stride > max {
@@ -208,14 +216,18 @@ impl<F: Fs> Spool<F> {
             self.checkpoint_wanted |= self.may_checkpoint(now);
             return Err(AppendError::Full);
         }
-        let delta = std::mem::take(&mut self.delta);
-        let (frame, events) =
+        let delta = Delta {
+            seqs: std::mem::take(&mut self.delta),
+            counts: std::mem::take(&mut self.delta_counts),
+        };
+        let (frame, events, tallies) =
             group.take_frame(self.next_frame, self.next_seq, self.prior_end, &delta);
         let effect = Effect {
             first_seq: frame.header.first_seq,
             records: frame.header.records,
             frame: frame.header.frame,
             events,
+            tallies,
         };
         self.commit(frame, effect, fits)
     }
@@ -266,20 +278,22 @@ impl<F: Fs> Spool<F> {
 
     /// Says that records are no longer owed. Sequence numbers that are unknown or settled already are ignored.
     /// Returns how many were settled by this call. The next frame makes it durable.
+    /// [`settle_records`](Spool::settle_records) is the better call where the stream is known.
     pub fn settle(&mut self, seqs: impl IntoIterator<Item = u64>, now: Time) -> u64 {
-        let mut count = 0;
-        for seq in seqs {
-            if self.unsettled.remove(seq) {
-                if self.delta.is_empty() {
-                    self.delta_since = now;
-                }
-                self.delta.insert(seq);
-                count += 1;
-            }
+        seqs.into_iter().map(|seq| self.settle_one(seq, now)).sum()
+    }
+
+    pub(crate) fn settle_one(&mut self, seq: u64, now: Time) -> u64 {
+        if !self.unsettled.remove(seq) {
+            return 0;
         }
-        self.totals.settled += count;
-        self.changed |= count > 0;
-        count
+        if self.delta.is_empty() {
+            self.delta_since = now;
+        }
+        self.delta.insert(seq);
+        self.totals.settled += 1;
+        self.changed = true;
+        1
     }
 
     /// Does what time asks for: writes a delta that waited too long, decides on checkpoints, lets go of segments whose
@@ -355,6 +369,7 @@ impl<F: Fs> Spool<F> {
     /// A copy of the state as it is now, all of which is durable in frames or harmless to lose.
     pub(crate) fn snapshot(&mut self) -> Checkpoint {
         self.generation += 1;
+        self.book.prune(&self.unsettled);
         let settled: Vec<u64> = self
             .sealed()
             .filter(|(_, segment)| segment.settled_in.is_none() && self.is_settled(segment))
@@ -379,6 +394,7 @@ impl<F: Fs> Spool<F> {
             totals: self.totals,
             segments: self.list_segments(next_epoch),
             open_ids: self.open_ids.clone(),
+            book: self.book.clone(),
             unsettled: self.unsettled.clone(),
         }
     }

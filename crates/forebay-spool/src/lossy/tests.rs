@@ -150,7 +150,7 @@ fn open(dir: &TempDir, seed: u64, mutation: Mutation) -> (Spool<LossyFs>, Arc<Lo
         segment_bytes: 64 << 10,
         first_bytes: 16 << 10,
         max_bytes: Some(1 << 20),
-        reserve_bytes: 0,
+        reserve_bytes: Some(0),
         allow_volatile: true,
         mutation,
         ..Config::new(dir.path())
