@@ -236,7 +236,7 @@ impl<'a> Evaluation<'a> {
             .output
             .iter()
             .filter(|member| member.parent.is_none());
-        while let Some((name, _)) = members.next(document).filter(|_| !collides) {
+        while let Some(name) = members.next_name(document).filter(|_| !collides) {
             collides = added.clone().any(|member| member.name == name);
             steps += 1;
         }

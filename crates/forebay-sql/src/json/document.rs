@@ -59,10 +59,10 @@ enum Tree<'a> {
 }
 
 impl<'a> Document<'a> {
-    /// Parses a payload: through the tape, unless a glance at the bytes says that it might lose something; then, and
-    /// where simd-json finds an error, through the exact parser, whose verdict is final.
+    /// Parses a payload: through the tape when it is large, unless a glance at the bytes says that the tape might lose
+    /// something; else, and where simd-json finds an error, through the exact parser, whose verdict is final.
     pub(crate) fn parse(payload: &'a [u8], buffers: &'a mut Buffers) -> Result<Self, PayloadFault> {
-        Self::parse_by(payload, buffers, super::scan::needs_exact(payload))
+        Self::parse_by(payload, buffers, super::reader::is_exact(payload))
     }
 
     fn parse_by(
@@ -108,9 +108,11 @@ impl<'a> Document<'a> {
     /// The text of a number.
     pub(crate) fn number_text(&self, item: Item) -> &'a [u8] {
         let start = item.at as usize;
-        self.source
-            .get(start..source::scalar_end(self.source, start))
-            .unwrap_or_default()
+        let end = match &self.tree {
+            Tree::Tape(_) => source::scalar_end(self.source, start),
+            Tree::Exact(tree) => tree.end(item.node),
+        };
+        self.source.get(start..end).unwrap_or_default()
     }
 
     /// The value of a string or the name of a member, without its escapes.
@@ -246,11 +248,17 @@ impl<'a> Document<'a> {
 
     /// Appends the JSON text of a value: its source without white space outside strings, each name of an object once.
     pub(crate) fn write(&self, item: Item, out: &mut Vec<u8>) {
-        match self.kind(item) {
-            Kind::Array | Kind::Object if self.subtree_has_duplicate_names(item) => {
-                self.write_distinct(item, out)
+        match (self.kind(item), &self.tree) {
+            (Kind::Array | Kind::Object, _) if self.subtree_has_duplicate_names(item) => {
+                self.write_distinct(item, out);
             }
-            _ => source::copy_compact(self.source, item.at as usize, out),
+            (Kind::Array | Kind::Object, _) | (_, Tree::Tape(_)) => {
+                source::copy_compact(self.source, item.at as usize, out);
+            }
+            (_, Tree::Exact(tree)) => {
+                let text = self.source.get(item.at as usize..tree.end(item.node));
+                out.extend_from_slice(text.unwrap_or_default());
+            }
         }
     }
 
@@ -306,6 +314,12 @@ impl Members {
         let name = self.next;
         self.next = name + 1 + document.size(name + 1);
         Some(name)
+    }
+
+    /// The next name, without looking for its value.
+    pub(crate) fn next_name<'a>(&mut self, document: &Document<'a>) -> Option<&'a str> {
+        let name = self.next_node(document)?;
+        Some(document.string(name))
     }
 
     pub(crate) fn next<'a>(&mut self, document: &Document<'a>) -> Option<(&'a str, Item)> {

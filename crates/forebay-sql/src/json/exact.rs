@@ -11,30 +11,39 @@ use crate::eval::PayloadFault;
 #[derive(Debug, Default)]
 pub(super) struct Buffers {
     nodes: Vec<Node>,
-    /// Strings that contain escapes, without them.
+    /// Strings that contain escapes, without them, one behind the other.
     texts: String,
+    /// Where each of them ends.
+    ends: Vec<u32>,
 }
 
 /// A value or the name of a member.
 #[derive(Debug, Clone, Copy)]
 struct Node {
-    kind: Kind,
+    /// Where its text begins, quotes included.
     start: u32,
-    /// Nodes of the value, itself included.
+    /// Behind its text.
+    end: u32,
+    /// Nodes of the value, itself included. While a container is open: the container around it.
     size: u32,
-    /// Members or elements.
+    /// Members or elements; of a string with escapes its place among them.
     len: u32,
-    text: Text,
+    shape: Shape,
 }
 
-/// Where the value of a string lies.
-#[derive(Debug, Clone, Copy)]
-enum Text {
-    Source { start: u32, end: u32 },
-    Unescaped { start: u32, end: u32 },
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Null,
+    True,
+    False,
+    Number,
+    /// A string that is its own text.
+    Plain,
+    /// A string with escapes.
+    Escaped,
+    Array,
+    Object,
 }
-
-const NO_TEXT: Text = Text::Source { start: 0, end: 0 };
 
 /// A parsed document: nodes in the order of the text, the names of members before their values.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +51,7 @@ pub(super) struct ExactTree<'a> {
     source: &'a str,
     nodes: &'a [Node],
     texts: &'a str,
+    ends: &'a [u32],
 }
 
 impl<'a> ExactTree<'a> {
@@ -50,55 +60,74 @@ impl<'a> ExactTree<'a> {
         let source = std::str::from_utf8(payload).map_err(|_| PayloadFault::NotJson)?;
         buffers.nodes.clear();
         buffers.texts.clear();
+        buffers.ends.clear();
         let mut parser = Parser {
             source: payload,
-            at: 0,
-            nodes: &mut buffers.nodes,
-            texts: &mut buffers.texts,
+            buffers,
         };
-        parser.value(0)?;
-        parser.skip_space();
-        if parser.at < payload.len() {
+        if parser.document()? < payload.len() {
             return Err(PayloadFault::NotJson);
         }
         Ok(Self {
             source,
             nodes: &buffers.nodes,
             texts: &buffers.texts,
+            ends: &buffers.ends,
         })
     }
 
     fn node(&self, node: u32) -> &'a Node {
         const NULL: &Node = &Node {
-            kind: Kind::Null,
             start: 0,
+            end: 0,
             size: 1,
             len: 0,
-            text: NO_TEXT,
+            shape: Shape::Null,
         };
         self.nodes.get(node as usize).unwrap_or(NULL)
     }
 
     pub(super) fn kind(&self, node: u32) -> Kind {
-        self.node(node).kind
+        match self.node(node).shape {
+            Shape::Null => Kind::Null,
+            Shape::True => Kind::Bool(true),
+            Shape::False => Kind::Bool(false),
+            Shape::Number => Kind::Number,
+            Shape::Plain | Shape::Escaped => Kind::String,
+            Shape::Array => Kind::Array,
+            Shape::Object => Kind::Object,
+        }
     }
 
     pub(super) fn start(&self, node: u32) -> usize {
         self.node(node).start as usize
     }
 
+    /// Behind the text of a value.
+    pub(super) fn end(&self, node: u32) -> usize {
+        self.node(node).end as usize
+    }
+
     pub(super) fn size(&self, node: u32) -> u32 {
         self.node(node).size
     }
 
+    /// Members or elements; of anything else nothing that is of use.
     pub(super) fn len(&self, node: u32) -> u32 {
         self.node(node).len
     }
 
     pub(super) fn string(&self, node: u32) -> &'a str {
-        let (text, start, end) = match self.node(node).text {
-            Text::Source { start, end } => (self.source, start, end),
-            Text::Unescaped { start, end } => (self.texts, start, end),
+        let node = self.node(node);
+        let (text, start, end) = match node.shape {
+            Shape::Plain => (self.source, node.start + 1, node.end - 1),
+            Shape::Escaped => {
+                let end = |place: usize| self.ends.get(place).copied().unwrap_or(0);
+                let place = node.len as usize;
+                let start = place.checked_sub(1).map_or(0, end);
+                (self.texts, start, end(place))
+            }
+            _ => return "",
         };
         text.get(start as usize..end as usize).unwrap_or_default()
     }
@@ -106,163 +135,188 @@ impl<'a> ExactTree<'a> {
 
 type Parsed<T> = Result<T, PayloadFault>;
 
+/// The container around the outermost value.
+const OUTSIDE: u32 = u32::MAX;
+
+/// Positions are passed along and not kept, so that they stay in registers.
 struct Parser<'a, 'b> {
     source: &'a [u8],
-    at: usize,
-    nodes: &'b mut Vec<Node>,
-    texts: &'b mut String,
+    buffers: &'b mut Buffers,
 }
 
 impl Parser<'_, '_> {
-    fn peek(&self) -> Option<u8> {
-        self.source.get(self.at).copied()
+    /// The byte at a position; 0, which no token begins with, behind the end.
+    #[inline(always)]
+    fn byte(&self, at: usize) -> u8 {
+        self.source.get(at).copied().unwrap_or(0)
     }
 
-    fn skip_space(&mut self) {
-        self.at = source::skip_space(self.source, self.at);
-    }
-
-    fn expect(&mut self, byte: u8) -> Parsed<()> {
-        if self.peek() != Some(byte) {
-            return Err(PayloadFault::NotJson);
-        }
-        self.at += 1;
-        Ok(())
-    }
-
-    fn take(&mut self, byte: u8) -> bool {
-        self.expect(byte).is_ok()
-    }
-
-    fn push(&mut self, kind: Kind, start: usize, text: Text) -> usize {
-        self.nodes.push(Node {
-            kind,
+    #[inline(always)]
+    fn push(&mut self, shape: Shape, start: usize, end: usize) {
+        self.buffers.nodes.push(Node {
             start: narrow(start),
+            end: narrow(end),
             size: 1,
             len: 0,
-            text,
+            shape,
         });
-        self.nodes.len() - 1
     }
 
-    fn value(&mut self, depth: usize) -> Parsed<()> {
-        self.skip_space();
-        let start = self.at;
-        match self.peek() {
-            Some(b'{') => self.container(depth, b'}', Kind::Object),
-            Some(b'[') => self.container(depth, b']', Kind::Array),
-            Some(b'"') => {
-                let text = self.string()?;
-                self.push(Kind::String, start, text);
-                Ok(())
-            }
-            Some(b'-' | b'0'..=b'9') => {
-                self.number()?;
-                self.push(Kind::Number, start, NO_TEXT);
-                Ok(())
-            }
-            _ => {
-                let rest = self.source.get(start..).unwrap_or_default();
-                let literals: [(&[u8], Kind); 3] = [
-                    (b"true", Kind::Bool(true)),
-                    (b"false", Kind::Bool(false)),
-                    (b"null", Kind::Null),
-                ];
-                let (text, kind) = literals
-                    .into_iter()
-                    .find(|(text, _)| rest.starts_with(text))
-                    .ok_or(PayloadFault::NotJson)?;
-                self.at += text.len();
-                self.push(kind, start, NO_TEXT);
-                Ok(())
-            }
-        }
-    }
-
-    fn container(&mut self, depth: usize, close: u8, kind: Kind) -> Parsed<()> {
-        if depth == JSON_DEPTH_MAX {
-            return Err(PayloadFault::TooDeep);
-        }
-        let index = self.push(kind, self.at, NO_TEXT);
-        self.at += 1;
-        self.skip_space();
-        let mut len = 0;
-        if !self.take(close) {
-            loop {
-                if kind == Kind::Object {
-                    self.skip_space();
-                    let start = self.at;
-                    let name = self.string()?;
-                    self.push(Kind::String, start, name);
-                    self.skip_space();
-                    self.expect(b':')?;
-                }
-                self.value(depth + 1)?;
-                len += 1;
-                self.skip_space();
-                if !self.take(b',') {
-                    self.expect(close)?;
-                    break;
-                }
-            }
-        }
-        let size = narrow(self.nodes.len() - index);
-        let node = &mut self.nodes[index];
-        node.len = len;
-        node.size = size;
-        Ok(())
-    }
-
-    fn string(&mut self) -> Parsed<Text> {
-        self.expect(b'"')?;
-        let start = self.at;
-        let mut unescaped = None;
-        let mut copied = start;
+    /// Parses the whole text without recursion, and returns the position behind the value and white space.
+    fn document(&mut self) -> Parsed<usize> {
+        let mut at = source::skip_space(self.source, 0);
+        let (mut open, mut depth) = (OUTSIDE, 0);
         loop {
-            match self.peek() {
-                Some(b'"') => break,
-                Some(b'\\') => {
-                    unescaped.get_or_insert(self.texts.len());
-                    self.copy(copied);
-                    self.at += 1;
-                    let character = self.escape()?;
-                    self.texts.push(character);
-                    copied = self.at;
+            let first = self.byte(at);
+            if let b'{' | b'[' = first {
+                if depth == JSON_DEPTH_MAX {
+                    return Err(PayloadFault::TooDeep);
                 }
-                Some(byte) if byte >= 0x20 => self.at += 1,
+                let is_object = first == b'{';
+                let index = narrow(self.buffers.nodes.len());
+                let shape = if is_object {
+                    Shape::Object
+                } else {
+                    Shape::Array
+                };
+                self.push(shape, at, at);
+                self.set_around(index, open);
+                (open, depth) = (index, depth + 1);
+                at = source::skip_space(self.source, at + 1);
+                let close = if is_object { b'}' } else { b']' };
+                if self.byte(at) != close {
+                    if is_object {
+                        at = self.name(at)?;
+                    }
+                    continue;
+                }
+                at += 1;
+                (open, depth) = (self.close(open, at), depth - 1);
+            } else {
+                at = self.scalar(first, at)?;
+            }
+            // Behind a value: further members or elements, or the end of the containers that it ends.
+            loop {
+                at = source::skip_space(self.source, at);
+                let Some(container) = self.buffers.nodes.get_mut(open as usize) else {
+                    return Ok(at);
+                };
+                container.len += 1;
+                let is_object = container.shape == Shape::Object;
+                match self.byte(at) {
+                    b',' => {
+                        at = source::skip_space(self.source, at + 1);
+                        if is_object {
+                            at = self.name(at)?;
+                        }
+                        break;
+                    }
+                    b'}' if is_object => {}
+                    b']' if !is_object => {}
+                    _ => return Err(PayloadFault::NotJson),
+                }
+                at += 1;
+                (open, depth) = (self.close(open, at), depth - 1);
+            }
+        }
+    }
+
+    fn set_around(&mut self, container: u32, around: u32) {
+        if let Some(node) = self.buffers.nodes.get_mut(container as usize) {
+            node.size = around;
+        }
+    }
+
+    /// Closes a container and returns the one around it.
+    fn close(&mut self, container: u32, end: usize) -> u32 {
+        let count = narrow(self.buffers.nodes.len());
+        let Some(node) = self.buffers.nodes.get_mut(container as usize) else {
+            return OUTSIDE;
+        };
+        node.end = narrow(end);
+        std::mem::replace(&mut node.size, count - container)
+    }
+
+    /// Parses a name and its colon, and returns the position of the value.
+    #[inline(always)]
+    fn name(&mut self, at: usize) -> Parsed<usize> {
+        if self.byte(at) != b'"' {
+            return Err(PayloadFault::NotJson);
+        }
+        let colon = self.string(at)?;
+        let colon = source::skip_space(self.source, colon);
+        if self.byte(colon) != b':' {
+            return Err(PayloadFault::NotJson);
+        }
+        Ok(source::skip_space(self.source, colon + 1))
+    }
+
+    #[inline(always)]
+    fn scalar(&mut self, first: u8, at: usize) -> Parsed<usize> {
+        let (word, shape): (&[u8], _) = match first {
+            b'"' => return self.string(at),
+            b'-' | b'0'..=b'9' => {
+                let end = self.number(at)?;
+                self.push(Shape::Number, at, end);
+                return Ok(end);
+            }
+            b't' => (b"true", Shape::True),
+            b'f' => (b"false", Shape::False),
+            b'n' => (b"null", Shape::Null),
+            _ => return Err(PayloadFault::NotJson),
+        };
+        let end = at + word.len();
+        if self.source.get(at..end) != Some(word) {
+            return Err(PayloadFault::NotJson);
+        }
+        self.push(shape, at, end);
+        Ok(end)
+    }
+
+    /// Parses the string whose quote is here, and returns the position behind it.
+    #[inline(always)]
+    fn string(&mut self, start: usize) -> Parsed<usize> {
+        let at = plain_end(self.source, start + 1);
+        if self.byte(at) == b'"' {
+            self.push(Shape::Plain, start, at + 1);
+            return Ok(at + 1);
+        }
+        self.escaped(start, at)
+    }
+
+    /// The same from the first escape on.
+    #[cold]
+    fn escaped(&mut self, start: usize, mut at: usize) -> Parsed<usize> {
+        let mut copied = start + 1;
+        loop {
+            let piece = self.source.get(copied..at).unwrap_or_default();
+            // Both ends are beside ASCII characters of a text that is valid UTF-8.
+            let piece = std::str::from_utf8(piece).unwrap_or_default();
+            self.buffers.texts.push_str(piece);
+            match self.byte(at) {
+                b'"' => break,
+                b'\\' => {}
                 _ => return Err(PayloadFault::NotJson),
             }
+            at += 1;
+            let character = self.escape(&mut at)?;
+            self.buffers.texts.push(character);
+            copied = at;
+            at = plain_end(self.source, at);
         }
-        let end = self.at;
-        self.at += 1;
-        Ok(match unescaped {
-            None => Text::Source {
-                start: narrow(start),
-                end: narrow(end),
-            },
-            Some(text) => {
-                let tail = self.source.get(copied..end).unwrap_or_default();
-                self.texts
-                    .push_str(std::str::from_utf8(tail).map_err(|_| PayloadFault::NotJson)?);
-                Text::Unescaped {
-                    start: narrow(text),
-                    end: narrow(self.texts.len()),
-                }
-            }
-        })
-    }
-
-    /// Copies the source from `from` up to here. Both are character boundaries of a text that is valid UTF-8.
-    fn copy(&mut self, from: usize) {
-        let piece = self.source.get(from..self.at).unwrap_or_default();
-        self.texts
-            .push_str(std::str::from_utf8(piece).unwrap_or_default());
+        self.push(Shape::Escaped, start, at + 1);
+        let place = narrow(self.buffers.ends.len());
+        self.buffers.ends.push(narrow(self.buffers.texts.len()));
+        if let Some(node) = self.buffers.nodes.last_mut() {
+            node.len = place;
+        }
+        Ok(at + 1)
     }
 
     /// What follows a backslash.
-    fn escape(&mut self) -> Parsed<char> {
-        let escape = self.peek().ok_or(PayloadFault::NotJson)?;
-        self.at += 1;
+    fn escape(&self, at: &mut usize) -> Parsed<char> {
+        let escape = self.byte(*at);
+        *at += 1;
         Ok(match escape {
             b'"' => '"',
             b'\\' => '\\',
@@ -273,11 +327,13 @@ impl Parser<'_, '_> {
             b'r' => '\r',
             b't' => '\t',
             b'u' => {
-                let unit = self.hex()?;
+                let unit = self.hex(at)?;
                 let second = if (0xd800..0xdc00).contains(&unit) {
-                    self.expect(b'\\')?;
-                    self.expect(b'u')?;
-                    Some(self.hex()?)
+                    if self.source.get(*at..*at + 2) != Some(b"\\u") {
+                        return Err(PayloadFault::NotJson);
+                    }
+                    *at += 2;
+                    Some(self.hex(at)?)
                 } else {
                     None
                 };
@@ -292,12 +348,9 @@ impl Parser<'_, '_> {
         })
     }
 
-    fn hex(&mut self) -> Parsed<u16> {
-        let digits = self
-            .source
-            .get(self.at..self.at + 4)
-            .ok_or(PayloadFault::NotJson)?;
-        self.at += 4;
+    fn hex(&self, at: &mut usize) -> Parsed<u16> {
+        let digits = self.source.get(*at..*at + 4).ok_or(PayloadFault::NotJson)?;
+        *at += 4;
         digits.iter().try_fold(0_u16, |value, byte| {
             let digit = char::from(*byte)
                 .to_digit(16)
@@ -306,34 +359,61 @@ impl Parser<'_, '_> {
         })
     }
 
-    fn number(&mut self) -> Parsed<()> {
-        self.take(b'-');
-        if !self.take(b'0') {
-            self.digits()?;
+    /// The position behind a number.
+    #[inline(always)]
+    fn number(&self, mut at: usize) -> Parsed<usize> {
+        at += usize::from(self.byte(at) == b'-');
+        at = if self.byte(at) == b'0' {
+            at + 1
+        } else {
+            self.digits(at)?
+        };
+        if self.byte(at) == b'.' {
+            at = self.digits(at + 1)?;
         }
-        if self.take(b'.') {
-            self.digits()?;
+        if let b'e' | b'E' = self.byte(at) {
+            at += 1 + usize::from(matches!(self.byte(at + 1), b'+' | b'-'));
+            at = self.digits(at)?;
         }
-        if self.take(b'e') || self.take(b'E') {
-            if !self.take(b'+') {
-                self.take(b'-');
-            }
-            self.digits()?;
-        }
-        Ok(())
+        Ok(at)
     }
 
-    fn digits(&mut self) -> Parsed<()> {
-        let start = self.at;
-        while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
-            self.at += 1;
+    #[inline(always)]
+    fn digits(&self, start: usize) -> Parsed<usize> {
+        let mut at = start;
+        while self.byte(at).is_ascii_digit() {
+            at += 1;
         }
-        if self.at == start {
+        if at == start {
             Err(PayloadFault::NotJson)
         } else {
-            Ok(())
+            Ok(at)
         }
     }
+}
+
+/// The first position from `at` on of a quote, a backslash, a control character, or the end: eight bytes at a time.
+#[inline(always)]
+fn plain_end(source: &[u8], mut at: usize) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = 0x8080_8080_8080_8080;
+    while let Some(group) = source.get(at..at + 8) {
+        let mut word = [0; 8];
+        word.copy_from_slice(group);
+        let word = u64::from_le_bytes(word);
+        // The high bit of a byte below the subtrahend. A borrow can only mark bytes behind one that is marked itself,
+        // and the first mark is what counts.
+        let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word;
+        let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+        let marks = (is(b'"') | is(b'\\') | below(word, 0x20)) & HIGHS;
+        if marks != 0 {
+            return at + marks.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    let rest = source.get(at..).unwrap_or_default();
+    let ends = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1f);
+    at + rest.iter().position(ends).unwrap_or(rest.len())
 }
 
 fn narrow(count: usize) -> u32 {

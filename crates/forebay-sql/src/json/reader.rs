@@ -7,7 +7,8 @@ use super::{scan, source};
 pub enum JsonReader {
     /// simd-json's tape.
     Tape,
-    /// The exact parser: the payload has long numbers, exponents or surrogates that the tape might not carry.
+    /// The exact parser: the payload is small, or has long numbers, exponents or surrogates that the tape might not
+    /// carry.
     Exact,
     /// None: the payload does not begin as a JSON object or array.
     None,
@@ -19,12 +20,20 @@ impl JsonReader {
         let first = payload.get(source::skip_space(payload, 0));
         if !matches!(first, Some(b'{' | b'[')) {
             Self::None
-        } else if scan::needs_exact(payload) {
+        } else if is_exact(payload) {
             Self::Exact
         } else {
             Self::Tape
         }
     }
+}
+
+/// Up to so many bytes the exact parser takes less time than the copy, the glance and the tape.
+const SMALL_BYTES: usize = 4096;
+
+/// True for a payload that the exact parser takes.
+pub(super) fn is_exact(payload: &[u8]) -> bool {
+    payload.len() <= SMALL_BYTES || scan::needs_exact(payload)
 }
 
 #[cfg(test)]
@@ -33,8 +42,10 @@ mod tests {
 
     #[test]
     fn the_payload_decides() {
-        assert_eq!(JsonReader::of(b" {\"a\":1}"), JsonReader::Tape);
-        assert_eq!(JsonReader::of(b"[1e5]"), JsonReader::Exact);
+        let large = |element: &str| format!("[{}{element}]", " ".repeat(SMALL_BYTES));
+        assert_eq!(JsonReader::of(b" {\"a\":1}"), JsonReader::Exact);
+        assert_eq!(JsonReader::of(large("1").as_bytes()), JsonReader::Tape);
+        assert_eq!(JsonReader::of(large("1e5").as_bytes()), JsonReader::Exact);
         assert_eq!(JsonReader::of(b"80"), JsonReader::None);
         assert_eq!(JsonReader::of(b""), JsonReader::None);
     }
