@@ -27,6 +27,7 @@ mod document;
 mod document_place;
 mod evaluated;
 mod explanation;
+mod function_data;
 mod json_text;
 mod republish_topic;
 mod rule;
@@ -43,6 +44,7 @@ pub use forebay_sql::{
     Call, Conversion, Diagnostic, Environment, Explanation, Folded, FoldedValue, IntDivision,
     JsonReader, OutputPath, PayloadUse, Read, SelectStar, SqlVersion, ValueType,
 };
+pub use function_data::{FunctionData, FunctionDataError};
 pub use rule::{Rule, RuleError, RuleWarning};
 pub use rule_set::RuleSet;
 pub use settings::{RuleLimits, RuleSettings};

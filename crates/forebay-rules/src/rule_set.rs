@@ -263,7 +263,10 @@ impl<'a> Run<'a, '_> {
             Value::Template(template) => {
                 self.evaluation
                     .template(template, self.text)
-                    .map_err(kind_of)?;
+                    .map_err(|error| match error {
+                        EvalError::Function(..) => ErrorKind::Template,
+                        error => kind_of(error),
+                    })?;
                 // A template writes whole UTF-8.
                 let text = std::str::from_utf8(self.text).ok();
                 text.and_then(parse).ok_or(ErrorKind::Template)
@@ -274,7 +277,7 @@ impl<'a> Run<'a, '_> {
 
 fn kind_of(error: EvalError) -> ErrorKind {
     match error {
-        EvalError::Undefined | EvalError::Variables => ErrorKind::Eval,
+        EvalError::Undefined | EvalError::Variables | EvalError::Function(..) => ErrorKind::Eval,
         EvalError::Steps | EvalError::OutputBytes => ErrorKind::Limit,
     }
 }

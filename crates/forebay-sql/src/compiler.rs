@@ -9,6 +9,7 @@ use crate::folding;
 use crate::functions::{self, Body, Function};
 use crate::number::Number;
 use crate::program::{Case, CastTarget, Item, Items, Node, Projection, Query};
+use crate::service_data::DataSource;
 use crate::span::Span;
 use crate::syntax::{self, Expr, ExprKind, Name, Operator};
 use crate::template::Part;
@@ -16,6 +17,9 @@ use crate::{Code, Diagnostic, SqlVersion, parser};
 
 /// Variables of one statement (AWS IoT developer guide, SET clause).
 const VARIABLES_MAX: usize = 10;
+
+/// Calls of `decode(…, 'proto', …)` in one statement (same guide, decoding protobuf message payloads).
+const PROTOBUF_CALLS_MAX: usize = 2;
 
 /// The types of cast (same guide, function cast).
 const CAST_TARGETS: [(&str, CastTarget); 11] = [
@@ -51,6 +55,8 @@ pub(crate) struct Compiler<'e> {
     scopes: Vec<Option<String>>,
     /// Inside the default value of `get_or_default`.
     in_default: bool,
+    in_template: bool,
+    protobuf_calls: usize,
     /// What was evaluated once and for all, if somebody asks.
     pub(crate) folded: Option<Vec<Folded>>,
     errors: Vec<Diagnostic>,
@@ -70,6 +76,8 @@ impl<'e> Compiler<'e> {
             variables,
             scopes: Vec::new(),
             in_default: false,
+            in_template: false,
+            protobuf_calls: 0,
             folded: None,
             errors: Vec::new(),
             warnings: Vec::new(),
@@ -132,6 +140,7 @@ impl<'e> Compiler<'e> {
         mut each: impl FnMut(&Expr),
     ) -> Result<Vec<Part>, Vec<Diagnostic>> {
         const OPEN: &str = "${";
+        self.in_template = true;
         let mut parts = Vec::new();
         let mut at = 0;
         loop {
@@ -464,7 +473,13 @@ impl<'e> Compiler<'e> {
         {
             return Node::Undefined;
         }
-        if self.in_default && functions::FORBIDDEN_IN_DEFAULT.contains(&function.name) {
+        let is_protobuf = functions::is_protobuf(function, &arguments);
+        if is_protobuf {
+            self.protobuf(name.span);
+        }
+        if self.in_default
+            && (is_protobuf || functions::FORBIDDEN_IN_DEFAULT.contains(&function.name))
+        {
             let message = format!(
                 "the function `{}` cannot stand in the default value of get_or_default",
                 function.name
@@ -486,15 +501,22 @@ impl<'e> Compiler<'e> {
                 most,
                 evaluate,
             } => (fewest, most, evaluate),
-            Body::Remote(setting) => {
-                self.error(
-                    Code::Unsupported,
-                    functions::no_source(function.name, setting),
-                    name.span,
-                );
+            Body::Absent => {
+                let message = functions::no_source(function.name, None);
+                self.error(Code::Unsupported, message, name.span);
                 return Node::Undefined;
             }
         };
+        let needs = function
+            .needs
+            .or(is_protobuf.then_some(DataSource::Protobuf));
+        if let Some(source) = needs
+            && !self.environment.has(source)
+        {
+            let message = functions::no_source(function.name, Some(source));
+            self.error(Code::Unsupported, message, name.span);
+            return Node::Undefined;
+        }
         if !(fewest..=most).contains(&arguments.len()) {
             self.wrong_count(function.name, fewest, most, arguments.len(), span);
             return Node::Undefined;
@@ -515,6 +537,18 @@ impl<'e> Compiler<'e> {
             self.note_folded(&arguments[pattern], *span);
         }
         self.folded_if(is_constant, Node::Call(evaluate, arguments.into()), span)
+    }
+
+    /// Checks that a statement decodes protobuf at most twice, and a template never.
+    fn protobuf(&mut self, span: Span) {
+        self.protobuf_calls += 1;
+        if self.in_template {
+            let message = "a substitution template cannot decode protobuf".to_owned();
+            self.error(Code::Unexpected, message, span);
+        } else if self.protobuf_calls > PROTOBUF_CALLS_MAX {
+            let message = format!("protobuf is decoded more than {PROTOBUF_CALLS_MAX} times");
+            self.error(Code::Unexpected, message, span);
+        }
     }
 
     fn arguments(&mut self, function: &Function, arguments: Vec<Expr>) -> Vec<Node> {

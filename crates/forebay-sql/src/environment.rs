@@ -1,5 +1,9 @@
 //! What all rules of a process share beside their documents.
 
+use std::sync::Arc;
+
+use crate::service_data::{DataSource, ServiceData};
+
 /// What dividing one Int by another gives (AWS IoT developer guide, "Operators" and "SET clause", which disagree).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum IntDivision {
@@ -17,6 +21,8 @@ pub struct Environment {
     pub int_division: IntDivision,
     /// What `accountid()` gives; twelve zeros without it. The origin of a message may say otherwise.
     pub account_id: Option<Box<str>>,
+    /// What other services would answer; without it rules that ask them are refused.
+    pub data: Option<Arc<dyn ServiceData>>,
 }
 
 impl Environment {
@@ -24,7 +30,13 @@ impl Environment {
     pub const DEFAULT: Self = Self {
         int_division: IntDivision::Int,
         account_id: None,
+        data: None,
     };
+
+    /// True when there is data of this kind.
+    pub(crate) fn has(&self, source: DataSource) -> bool {
+        self.data.as_ref().is_some_and(|data| data.has(source))
+    }
 }
 
 /// The environment of evaluations that are given none.

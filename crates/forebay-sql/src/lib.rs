@@ -37,6 +37,7 @@ mod number;
 mod parser;
 mod pattern;
 mod program;
+mod service_data;
 mod span;
 mod statement;
 mod syntax;
@@ -52,6 +53,7 @@ pub use explanation::{
     Call, Conversion, Explanation, Folded, FoldedValue, OutputPath, PayloadUse, Read,
 };
 pub use json::JsonReader;
+pub use service_data::{DataFault, DataRequest, DataSource, ServiceData};
 pub use statement::{SelectStar, Statement};
 pub use template::Template;
 pub use value::ValueType;

@@ -119,13 +119,11 @@ fn functions_of_other_services_are_refused_by_name_and_setting() {
         ),
         (
             "SELECT get_thing_shadow('t', 'r') AS s FROM 'a'",
-            "the function `get_thing_shadow` needs the setting functions.shadow_source, which this version of Forebay \
-             does not have",
+            "the function `get_thing_shadow` needs the setting functions.shadow_source, which names its data",
         ),
         (
             "SELECT decode(*, 'proto', 'b', 'k', 'p', 't') AS s FROM 'a'",
-            "the function `decode(…, 'proto', …)` needs the setting functions.protobuf_descriptors, which this version \
-             of Forebay does not have",
+            "the function `decode` needs the setting functions.protobuf_descriptors, which names its data",
         ),
     ] {
         let diagnostics = refused(sql, NEW);

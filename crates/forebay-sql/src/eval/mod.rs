@@ -8,6 +8,7 @@ mod expression;
 mod operators;
 mod output;
 mod query;
+mod service;
 mod text;
 
 use std::fmt;
@@ -18,6 +19,7 @@ use forebay_core::{Entropy, Origin};
 use crate::environment::{self, Environment};
 use crate::json::{self, Document};
 use crate::program::Node;
+use crate::service_data::DataFault;
 use crate::template::Part;
 use crate::value::{Arena, Value};
 use crate::{SelectStar, SqlVersion, Statement, Template};
@@ -74,6 +76,9 @@ pub enum EvalError {
     /// More outgoing bytes than the limit.
     #[error("outgoing payload or text longer than the limit")]
     OutputBytes,
+    /// A function of another service found no answer in its data.
+    #[error("the function {0}: {1}")]
+    Function(&'static str, DataFault),
 }
 
 /// What was wrong with a payload that a clause has read. Its fields are Undefined; that is no [`EvalError`].
@@ -130,6 +135,8 @@ pub struct Evaluation<'a> {
     entropy: &'a mut dyn Entropy,
     environment: &'a Environment,
     trace_id: Option<u128>,
+    /// The statement or one of its templates has asked the registry.
+    registry_asked: bool,
     /// What the innermost nested query looks at.
     element: Option<Value<'a>>,
     /// Where the members of the object begin that a projection is making.
@@ -181,6 +188,7 @@ impl<'a> Evaluation<'a> {
             entropy,
             environment: &environment::DEFAULT,
             trace_id: context.origin.trace_id,
+            registry_asked: false,
             element: None,
             output_base: 0,
         }
@@ -241,6 +249,7 @@ impl<'a> Evaluation<'a> {
         out: &mut Vec<u8>,
     ) -> Result<Selection, EvalError> {
         self.begin(statement.version);
+        self.registry_asked = false;
         self.arena.clear();
         out.clear();
         if !statement.variables.is_empty() {

@@ -4,6 +4,15 @@ use super::{EvalError, Evaluation};
 use crate::program::{Projection, Query};
 use crate::value::{Arena, Member, Range, Value};
 
+/// What an error in the middle of containers and queries leaves behind, as it was before.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Position<'a> {
+    pending: usize,
+    output: usize,
+    output_base: usize,
+    element: Option<Value<'a>>,
+}
+
 impl<'a> Evaluation<'a> {
     /// Over an array: an array of what the elements that pass WHERE give. Over an object: what the object gives.
     /// Anything else is Undefined.
@@ -115,6 +124,24 @@ impl<'a> Evaluation<'a> {
     pub(crate) fn is_pending(&self, start: usize, name: &str) -> bool {
         let made = self.arena.pending.get(start..).unwrap_or_default();
         made.iter().any(|member| member.name == name)
+    }
+
+    /// How far the containers are that are being made.
+    pub(crate) fn position(&self) -> Position<'a> {
+        Position {
+            pending: self.arena.pending.len(),
+            output: self.arena.output.len(),
+            output_base: self.output_base,
+            element: self.element,
+        }
+    }
+
+    /// Goes back to a position after an error that is no error of the statement.
+    pub(crate) fn recover(&mut self, position: Position<'a>) {
+        self.arena.pending.truncate(position.pending);
+        self.arena.output.truncate(position.output);
+        self.output_base = position.output_base;
+        self.element = position.element;
     }
 
     /// Adds to the container that is being made.

@@ -62,9 +62,17 @@ fn get<'a>(evaluation: &mut Evaluation<'a>, arguments: &'a [Node]) -> Evaluated<
     evaluation.element_at(container, index)
 }
 
-/// `get_or_default(x, d)`: `x` unless it is Undefined or Null, else `d`.
+/// `get_or_default(x, d)`: `x` unless it is Undefined or Null or failed, else `d`.
 fn get_or_default<'a>(evaluation: &mut Evaluation<'a>, arguments: &'a [Node]) -> Evaluated<'a> {
-    let value = evaluation.argument(arguments, 0)?;
+    let start = evaluation.position();
+    let value = match evaluation.argument(arguments, 0) {
+        // What fails is replaced like what is not there.
+        Err(EvalError::Function(..)) => {
+            evaluation.recover(start);
+            Value::Undefined
+        }
+        value => value?,
+    };
     match evaluation.read(value) {
         Value::Undefined | Value::Null => evaluation.argument(arguments, 1),
         _ => Ok(value),

@@ -14,10 +14,12 @@ mod time;
 use crate::Code;
 use crate::eval::{EvalError, Evaluation};
 use crate::program::Node;
+use crate::service_data::DataSource;
 use crate::syntax::Expr;
 use crate::value::{Value, ValueType};
 
 pub(crate) use collections::{FORBIDDEN_IN_DEFAULT, WITH_DEFAULT};
+pub(crate) use encodings::is_protobuf;
 pub(crate) use remote::no_source;
 
 /// Evaluates a call. The number of arguments was checked when the statement was compiled.
@@ -52,6 +54,8 @@ pub(crate) struct Function {
     /// What it gives, if that is always the same type or Undefined.
     pub(crate) gives: Option<ValueType>,
     pub(crate) prepare: Option<Prepare>,
+    /// The data without which it is refused.
+    pub(crate) needs: Option<DataSource>,
     pub(crate) body: Body,
 }
 
@@ -64,9 +68,8 @@ pub(crate) enum Body {
         most: usize,
         evaluate: Evaluate,
     },
-    /// Refuses it: it asks a service, and no source is configured for it. The name is that of the setting which would
-    /// be that source.
-    Remote(Option<&'static str>),
+    /// Refuses it: it asks a service that no data can stand in for.
+    Absent,
 }
 
 impl Function {
@@ -100,6 +103,11 @@ impl Function {
         self.takes.get(place).or(self.takes.last()).copied()?
     }
 
+    const fn needs(mut self, source: DataSource) -> Self {
+        self.needs = Some(source);
+        self
+    }
+
     const fn prepared(mut self, prepare: Prepare) -> Self {
         self.prepare = Some(prepare);
         self
@@ -120,6 +128,7 @@ const fn built(name: &'static str, fewest: usize, most: usize, evaluate: Evaluat
         takes: &[],
         gives: None,
         prepare: None,
+        needs: None,
         body: Body::Built {
             fewest,
             most,

@@ -4,6 +4,7 @@
 //! into a [`Config`]. Everything that is wrong is in the [`Report`], which comes also when nothing is: it then holds
 //! the warnings. Nothing is opened, bound or started here.
 
+mod functions;
 mod kinesis;
 mod layers;
 mod limits;
@@ -25,7 +26,7 @@ use std::sync::Arc;
 
 use forebay_core::AckMode;
 use forebay_core::topic::TopicLimits;
-use forebay_rules::{RuleLimits, RuleSet};
+use forebay_rules::{Environment, RuleLimits, RuleSet};
 
 pub use kinesis::Kinesis;
 pub use layers::Inputs;
@@ -119,6 +120,7 @@ fn build(
     let (memory, spool) = (table("memory"), table("spool"));
     let (mqtt, limits) = (table("mqtt"), table("limits"));
     let (rules, rule_settings) = (table("rules"), table("rule"));
+    let functions = table("functions");
     root.finish();
 
     let server = Server::read(server, machine, report);
@@ -146,7 +148,13 @@ fn build(
     };
     let read_rules = rules::read(rules, rule_settings, rule, &beside, &limits, report);
     let rules = read_rules.rules.clone();
-    let rule_set = read_rules.compile(&inherited, rule_limits(&limits, &rules), report);
+    let environment = Environment {
+        int_division: rules.int_division,
+        account_id: Some(rules.account_id.as_str().into()),
+        data: Some(Arc::new(functions::read(functions, report))),
+    };
+    let limits_of_rules = rule_limits(&limits, &rules);
+    let rule_set = read_rules.compile(&inherited, limits_of_rules, environment, report);
     let rule_set = Arc::new(rule_set?);
     let listeners: Vec<Listener> = listeners.into_iter().map(|read| read.listener).collect();
     if needs_spool(&listeners, &rule_set) {

@@ -1,5 +1,6 @@
 //! What the configuration accepts, what it refuses, and the words in which it does.
 
+mod environment;
 mod spool;
 
 use std::path::Path;

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use forebay_core::{AckMode, OnFull, Ordering};
-use forebay_rules::{RuleDocument, RuleLimits, RuleSet, RuleSettings, SelectStar};
+use forebay_rules::{
+    Environment, IntDivision, RuleDocument, RuleLimits, RuleSet, RuleSettings, SelectStar,
+};
 use serde_json::json;
 
 use super::kinesis::ORDERINGS;
@@ -31,7 +33,15 @@ pub struct Rules {
     pub dir: PathBuf,
     /// `max_per_message`: rules that run for one message, 1 to 1 000. Default 100.
     pub max_per_message: u32,
+    /// `account_id`: what `accountid()` gives, 12 digits. Default twelve zeros.
+    pub account_id: String,
+    /// `int_division`: what Int / Int gives, `int` (truncated, AWS's table) or `decimal` (exact). Default `int`.
+    pub int_division: IntDivision,
 }
+
+/// The account of rules whose configuration names none.
+const ACCOUNT_ID: &str = "000000000000";
+const INT_DIVISIONS: [&str; 2] = ["int", "decimal"];
 
 /// A rule given on the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +102,18 @@ pub(super) fn read(
     let max_per_message = section
         .integer_u32("max_per_message", 1..=1000)
         .unwrap_or(100);
+    let account_id = section.string("account_id").and_then(|written| {
+        let is_id = written.value.len() == ACCOUNT_ID.len()
+            && written.value.bytes().all(|byte| byte.is_ascii_digit());
+        if !is_id {
+            section.bad_value("account_id", &written.origin, "an account id is 12 digits");
+        }
+        is_id.then_some(written.value)
+    });
+    let int_division = match section.word("int_division", &INT_DIVISIONS) {
+        Some(written) if written.value == "decimal" => IntDivision::Decimal,
+        _ => IntDivision::Int,
+    };
     let inline = section.take("inline");
     section.finish();
 
@@ -117,6 +139,8 @@ pub(super) fn read(
         rules: Rules {
             dir,
             max_per_message,
+            account_id: account_id.unwrap_or_else(|| ACCOUNT_ID.to_owned()),
+            int_division,
         },
         documents,
         settings: read_settings(settings, report),
@@ -129,6 +153,7 @@ impl ReadRules {
         self,
         inherited: &Inherited<'_>,
         limits: RuleLimits,
+        environment: Environment,
         report: &mut Report,
     ) -> Option<RuleSet> {
         self.check_settings_have_rules(report);
@@ -141,7 +166,7 @@ impl ReadRules {
             origins.entry(document.name.clone()).or_insert(origin);
             documents.push((document, own.map(|own| own.settings).unwrap_or_default()));
         }
-        match RuleSet::build(documents, limits) {
+        match RuleSet::build_in(documents, limits, environment) {
             Ok(set) => {
                 for rule in set.rules() {
                     for warning in rule.warnings() {
