@@ -23,6 +23,7 @@ pub(crate) fn is_constant(node: &Node) -> bool {
             | Node::Number(_)
             | Node::Text(_)
             | Node::Pattern(_)
+            | Node::Time(_)
     )
 }
 

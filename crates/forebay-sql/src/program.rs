@@ -1,5 +1,6 @@
 //! The checked form of expressions, made once when a rule is created and run for every message.
 
+use crate::datetime;
 use crate::functions::Evaluate;
 use crate::number::Number;
 use crate::pattern::Pattern;
@@ -15,6 +16,8 @@ pub(crate) enum Node {
     Text(Box<str>),
     /// A constant regular expression, compiled.
     Pattern(Box<Pattern>),
+    /// A constant pattern of times, read.
+    Time(Box<datetime::Pattern>),
     /// A member of the payload, by the names that lead to it; no name is the payload itself.
     Payload(Box<[Box<str>]>),
     /// A member of the element that the innermost nested query looks at; no name is the element itself.

@@ -1,7 +1,7 @@
 //! Values while a statement runs. They are small and copied freely: text and members lie in the message, the program,
 //! the payload's document or the arena.
 
-use crate::json::Item;
+use crate::json::{DecodedBuffers, Item};
 use crate::number::Number;
 
 /// A value.
@@ -74,6 +74,10 @@ pub(crate) struct Arena<'a> {
     pub(crate) output: Vec<Member<'a>>,
     /// Values of the statement's variables.
     pub(crate) variables: Vec<Value<'a>>,
+    /// Members of objects that are compared or joined, those of the innermost last.
+    pub(crate) distinct: Vec<(&'a str, Value<'a>)>,
+    /// Of the JSON text that `decode` looks into.
+    pub(crate) decoded: DecodedBuffers,
     /// What of the vectors above the variables need: it outlives the statement, for the templates of its rule.
     kept: Kept,
 }
@@ -111,6 +115,7 @@ impl<'a> Arena<'a> {
         self.members.truncate(self.kept.members);
         self.pending.clear();
         self.operand.clear();
+        self.distinct.clear();
         self.output.clear();
     }
 
@@ -134,6 +139,8 @@ impl<'a> Arena<'a> {
             operand: self.operand,
             output: recycle(self.output),
             variables: recycle(self.variables),
+            distinct: recycle(self.distinct),
+            decoded: self.decoded,
             kept: Kept::default(),
         }
     }

@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 use jiff::tz::{Offset, TimeZone, TimeZoneDatabase};
 
 pub(crate) use format::format;
-pub(crate) use parse::parse;
+pub(crate) use parse::Pattern;
 
 const MONTHS: [&str; 12] = [
     "January",

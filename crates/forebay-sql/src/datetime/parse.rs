@@ -7,19 +7,29 @@ use super::pattern::{Token, tokens};
 use super::resolve::{Field, Fields};
 use super::{DAYS, MONTHS, ZONE_BYTES_MAX, fixed, short, zone};
 
-/// Milliseconds since the Unix epoch of the time in `text`; `None` for a bad pattern, another text, or not enough for a
-/// date. Without a zone in the text it is UTC.
-pub(crate) fn parse(text: &str, pattern: &str) -> Option<i64> {
-    let tokens = tokens(pattern)?;
-    let mut reader = Reader {
-        text,
-        fields: Fields::default(),
-    };
-    reader.all(&tokens)?;
-    if !reader.text.is_empty() {
-        return None;
+/// A pattern of java.time, ready to read texts.
+#[derive(Debug)]
+pub(crate) struct Pattern(Vec<Token>);
+
+impl Pattern {
+    /// Reads a pattern; `None` for one that java.time refuses.
+    pub(crate) fn new(pattern: &str) -> Option<Self> {
+        tokens(pattern).map(Self)
     }
-    reader.fields.resolve()
+
+    /// Milliseconds since the Unix epoch of the time in `text`; `None` for another text, or not enough for a date.
+    /// Without a zone in the text it is UTC.
+    pub(crate) fn parse(&self, text: &str) -> Option<i64> {
+        let mut reader = Reader {
+            text,
+            fields: Fields::default(),
+        };
+        reader.all(&self.0)?;
+        if !reader.text.is_empty() {
+            return None;
+        }
+        reader.fields.resolve()
+    }
 }
 
 #[derive(Debug)]

@@ -1,6 +1,16 @@
 use proptest::prelude::*;
 
-use super::{format, parse};
+use super::Pattern;
+
+fn format(pattern: &str, milliseconds: i64, zone: &str) -> Option<String> {
+    let mut out = String::new();
+    super::format(pattern, milliseconds, zone, &mut out)?;
+    Some(out)
+}
+
+fn parse(text: &str, pattern: &str) -> Option<i64> {
+    Pattern::new(pattern)?.parse(text)
+}
 
 /// 2023-11-14T22:13:20.123Z
 const AT: i64 = 1_700_000_000_123;

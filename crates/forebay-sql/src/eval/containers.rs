@@ -107,24 +107,52 @@ impl<'a> Evaluation<'a> {
         Ok(bytes)
     }
 
-    /// The members of an object with each name once.
-    pub(crate) fn distinct(&self, value: Value<'a>) -> Option<Vec<(&'a str, Value<'a>)>> {
+    /// Puts the members of an object, each name once, on the stack of members and says where they lie; `None` for
+    /// anything else. Whoever asks takes them off again.
+    pub(crate) fn push_distinct(&mut self, value: Value<'a>) -> Option<Range> {
+        let mut stack = std::mem::take(&mut self.arena.distinct);
+        let start = stack.len();
+        let is_object = self.extend_distinct(value, &mut stack);
+        let end = stack.len();
+        self.arena.distinct = stack;
+        is_object.then_some(Range { start, end })
+    }
+
+    fn extend_distinct(&self, value: Value<'a>, stack: &mut Vec<(&'a str, Value<'a>)>) -> bool {
         match value {
-            Value::Object(range) => Some(self.arena.members.get(range.indexes())?.to_vec()),
-            Value::Payload(item) => {
-                let document = self
-                    .parsed()
-                    .filter(|document| document.kind(item) == Kind::Object)?;
-                let members = document.distinct_members(item);
-                Some(
-                    members
-                        .into_iter()
-                        .map(|(name, item)| (name, Value::Payload(item)))
-                        .collect(),
-                )
+            Value::Object(range) => {
+                stack
+                    .extend_from_slice(self.arena.members.get(range.indexes()).unwrap_or_default());
             }
-            _ => None,
+            Value::Payload(item) => {
+                let document = self.parsed();
+                let object = document.filter(|document| document.kind(item) == Kind::Object);
+                let Some(document) = object else {
+                    return false;
+                };
+                if document.has_duplicate_names(item) {
+                    let members = document.distinct_members(item).into_iter();
+                    stack.extend(members.map(|(name, item)| (name, Value::Payload(item))));
+                } else {
+                    let mut members = document.members(item);
+                    while let Some((name, item)) = members.next(document) {
+                        stack.push((name, Value::Payload(item)));
+                    }
+                }
+            }
+            _ => return false,
         }
+        true
+    }
+
+    /// The member at this place of the stack.
+    pub(crate) fn distinct(&self, place: usize) -> Option<(&'a str, Value<'a>)> {
+        self.arena.distinct.get(place).copied()
+    }
+
+    /// Takes members off the stack again, and all that lie above them.
+    pub(crate) fn pop_distinct(&mut self, start: usize) {
+        self.arena.distinct.truncate(start);
     }
 
     /// Whether two values are equal; `None` when one is Undefined. Values of different types are not equal.
@@ -160,15 +188,33 @@ impl<'a> Evaluation<'a> {
 
     /// Objects are equal when they have the same members, in any order.
     fn equal_objects(&mut self, left: Value<'a>, right: Value<'a>) -> Result<bool, EvalError> {
-        let (Some(mut left), Some(mut right)) = (self.distinct(left), self.distinct(right)) else {
-            return Ok(false);
+        let start = self.arena.distinct.len();
+        let ranges = (self.push_distinct(left), self.push_distinct(right));
+        let equal = match ranges {
+            (Some(left), Some(right)) => self.equal_members(left, right),
+            _ => Ok(false),
         };
-        if left.len() != right.len() {
+        self.pop_distinct(start);
+        equal
+    }
+
+    fn equal_members(&mut self, left: Range, right: Range) -> Result<bool, EvalError> {
+        let len = left.end - left.start;
+        self.step(len / 16)?;
+        if len != right.end - right.start {
             return Ok(false);
         }
-        left.sort_unstable_by_key(|(name, _)| *name);
-        right.sort_unstable_by_key(|(name, _)| *name);
-        for ((left_name, left), (right_name, right)) in left.into_iter().zip(right) {
+        for range in [left, right] {
+            if let Some(members) = self.arena.distinct.get_mut(range.indexes()) {
+                members.sort_unstable_by_key(|(name, _)| *name);
+            }
+        }
+        for place in 0..len {
+            let left = self.distinct(left.start + place);
+            let right = self.distinct(right.start + place);
+            let (Some((left_name, left)), Some((right_name, right))) = (left, right) else {
+                return Ok(false);
+            };
             if left_name != right_name || self.equal(left, right)? != Some(true) {
                 return Ok(false);
             }

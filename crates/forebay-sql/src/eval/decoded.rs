@@ -8,14 +8,16 @@ use crate::value::{Text, Value};
 impl<'a> Evaluation<'a> {
     /// The value of a JSON text, scalars included; any other text is itself.
     pub(crate) fn json_value(&mut self, text: &'a str) -> Result<Value<'a>, EvalError> {
-        let mut buffers = json::DecodedBuffers::default();
-        match json::Decoded::parse(text, &mut buffers) {
+        let mut buffers = std::mem::take(&mut self.arena.decoded);
+        let value = match json::Decoded::parse(text, &mut buffers) {
             Some(decoded) => {
                 let mut next = 0;
                 self.decoded_value(&decoded, &mut next)
             }
             None => Ok(Value::Text(Text::Borrowed(text))),
-        }
+        };
+        self.arena.decoded = buffers;
+        value
     }
 
     /// The value at node `next`, which is moved behind it. The parser has bounded the depth.

@@ -15,8 +15,8 @@ impl<'a> Evaluation<'a> {
             Node::Bool(value) => Value::Bool(*value),
             Node::Number(number) => Value::Number(*number),
             Node::Text(text) => Value::Text(Text::Borrowed(text)),
-            // Only functions of regular expressions have one, and they look for it themselves.
-            Node::Pattern(_) => Value::Undefined,
+            // Only functions that take patterns have one, and they look for it themselves.
+            Node::Pattern(_) | Node::Time(_) => Value::Undefined,
             Node::Payload(path) => self.payload_member(path)?,
             Node::Element(path) => {
                 let element = self.element.unwrap_or(Value::Undefined);

@@ -13,6 +13,9 @@ mod text;
 
 use std::fmt;
 
+pub(crate) use containers::Walk;
+pub(crate) use text::TextBuilder;
+
 use bumpalo::Bump;
 use forebay_core::{Entropy, Origin};
 

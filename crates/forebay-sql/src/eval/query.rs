@@ -120,12 +120,6 @@ impl<'a> Evaluation<'a> {
         self.arena.pending.len()
     }
 
-    /// Whether a member of this name was pushed since `start` members were pending.
-    pub(crate) fn is_pending(&self, start: usize, name: &str) -> bool {
-        let made = self.arena.pending.get(start..).unwrap_or_default();
-        made.iter().any(|member| member.name == name)
-    }
-
     /// How far the containers are that are being made.
     pub(crate) fn position(&self) -> Position<'a> {
         Position {

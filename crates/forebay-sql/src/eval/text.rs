@@ -4,6 +4,9 @@
 use super::{EvalError, Evaluation};
 use crate::value::{Text, Value};
 
+/// A text that grows in the store of the message.
+pub(crate) type TextBuilder<'a> = bumpalo::collections::String<'a>;
+
 /// Bytes of text that count as one evaluation step.
 const BYTES_PER_STEP: usize = 64;
 
@@ -39,11 +42,39 @@ impl<'a> Evaluation<'a> {
     /// # Errors
     /// When it is longer than the limit, or all of them together are a few times as long.
     pub(crate) fn store(&mut self, text: &str) -> Result<&'a str, EvalError> {
-        self.step(text.len() / BYTES_PER_STEP)?;
-        self.check_output(text.len())?;
-        self.stored += text.len();
-        self.check_output(self.stored / 4)?;
+        self.count(text.len())?;
         Ok(self.texts.alloc_str(text))
+    }
+
+    /// An empty text in the store of the message, for [`keep`](Self::keep).
+    pub(crate) fn builder(&self) -> TextBuilder<'a> {
+        TextBuilder::new_in(self.texts)
+    }
+
+    /// Bytes in the store of the message.
+    pub(crate) fn bytes_of(&self, len: usize) -> &'a mut [u8] {
+        self.texts.alloc_slice_fill_copy(len, 0)
+    }
+
+    /// Keeps a text that a function made in the store itself.
+    ///
+    /// # Errors
+    /// As [`store`](Self::store).
+    pub(crate) fn keep(&mut self, text: TextBuilder<'a>) -> Result<Value<'a>, EvalError> {
+        let text = text.into_bump_str();
+        self.count(text.len())?;
+        Ok(Value::Text(Text::Borrowed(text)))
+    }
+
+    /// Counts a text that is kept.
+    ///
+    /// # Errors
+    /// As [`store`](Self::store).
+    pub(crate) fn count(&mut self, bytes: usize) -> Result<(), EvalError> {
+        self.step(bytes / BYTES_PER_STEP)?;
+        self.check_output(bytes)?;
+        self.stored += bytes;
+        self.check_output(self.stored / 4)
     }
 
     /// A text that a function made, as a value.

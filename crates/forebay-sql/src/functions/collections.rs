@@ -1,10 +1,10 @@
 //! Functions of collections and of missing values.
 
 use super::{Function, built};
-use crate::eval::{EvalError, Evaluation};
+use crate::eval::{EvalError, Evaluation, Walk};
 use crate::number::Rounding;
 use crate::program::Node;
-use crate::value::{Text, Value, ValueType};
+use crate::value::{Range, Text, Value, ValueType};
 
 pub(super) const FUNCTIONS: &[Function] = &[
     built("get", 2, 2, get),
@@ -109,35 +109,40 @@ fn transform<'a>(evaluation: &mut Evaluation<'a>, arguments: &'a [Node]) -> Eval
     let is_known = matches!(arguments.first(), Some(Node::Text(mode)) if **mode == *"enrichArray");
     let object = evaluation.argument(arguments, 1)?;
     let array = evaluation.argument(arguments, 2)?;
-    let (Some(added), Some(mut walk)) = (evaluation.distinct(object), evaluation.walk(array))
-    else {
+    let Some(added) = evaluation.push_distinct(object) else {
         return Ok(Value::Undefined);
     };
-    if !is_known {
-        return Ok(Value::Undefined);
-    }
+    let enriched = match evaluation.walk(array) {
+        Some(walk) if is_known => enrich(evaluation, added, walk),
+        _ => Ok(Value::Undefined),
+    };
+    evaluation.pop_distinct(added.start);
+    enriched
+}
+
+fn enrich<'a>(evaluation: &mut Evaluation<'a>, added: Range, mut walk: Walk) -> Evaluated<'a> {
     let waiting = evaluation.pending();
     let mut all_objects = true;
     while let Some(element) = evaluation.next(&mut walk) {
-        let Some(members) = evaluation.distinct(element) else {
+        let Some(members) = evaluation.push_distinct(element) else {
             all_objects = false;
             break;
         };
-        evaluation.step(1 + (members.len() + 1) * (added.len() + 1))?;
+        let (own, others) = (members.end - members.start, added.end - added.start);
+        evaluation.step(1 + (own + 1) * (others + 1))?;
         let start = evaluation.pending();
-        for (name, value) in members {
-            // The object's value wins and stands where the element had its own.
-            let value = added
-                .iter()
-                .find(|(other, _)| *other == name)
-                .map_or(value, |(_, value)| *value);
-            evaluation.push_pending(name, value);
-        }
-        for (name, value) in &added {
-            if !evaluation.is_pending(start, name) {
-                evaluation.push_pending(name, *value);
+        for place in members.indexes() {
+            if let Some((name, value)) = evaluation.distinct(place) {
+                evaluation.push_pending(name, value);
             }
         }
+        for place in added.indexes() {
+            if let Some((name, value)) = evaluation.distinct(place) {
+                // The object's value wins and stands where the element had its own.
+                evaluation.set_pending(start, name, value);
+            }
+        }
+        evaluation.pop_distinct(members.start);
         let enriched = evaluation.take_pending_members(start);
         evaluation.push_pending("", enriched);
     }

@@ -10,7 +10,7 @@ use crate::eval::{EvalError, Evaluation};
 use crate::program::Node;
 use crate::service_data::{DataFault, DataRequest};
 use crate::syntax::{Expr, ExprKind};
-use crate::value::{Value, ValueType};
+use crate::value::{Text, Value, ValueType};
 
 pub(super) const FUNCTIONS: &[Function] = &[
     built("decode", 2, 6, decode)
@@ -53,24 +53,36 @@ fn encode<'a>(
     evaluation: &mut Evaluation<'a>,
     arguments: &'a [Node],
 ) -> Result<Value<'a>, EvalError> {
-    let encoded = match arguments.first() {
+    let data = match arguments.first() {
         Some(Node::Payload(path)) if path.is_empty() => {
             let payload = evaluation.context().payload;
             evaluation.check_output(payload.len())?;
-            STANDARD.encode(payload)
+            Some(payload)
         }
         _ => {
             let value = evaluation.argument(arguments, 0)?;
-            match evaluation.text(value)? {
-                Some(text) => STANDARD.encode(text),
-                None => return Ok(Value::Undefined),
-            }
+            evaluation.text(value)?.map(str::as_bytes)
         }
     };
-    if !is_base64(arguments) {
-        return Ok(Value::Undefined);
+    match data.filter(|_| is_base64(arguments)) {
+        Some(data) => base64(evaluation, data),
+        None => Ok(Value::Undefined),
     }
-    evaluation.made(&encoded)
+}
+
+/// Bytes as base64.
+pub(super) fn base64<'a>(
+    evaluation: &mut Evaluation<'a>,
+    data: &[u8],
+) -> Result<Value<'a>, EvalError> {
+    let Some(len) = base64::encoded_len(data.len(), true) else {
+        return Err(EvalError::OutputBytes);
+    };
+    evaluation.count(len)?;
+    let encoded = evaluation.bytes_of(len);
+    let written = STANDARD.encode_slice(data, encoded).unwrap_or(0);
+    let text = std::str::from_utf8(encoded.get(..written).unwrap_or_default());
+    Ok(Value::Text(Text::Borrowed(text.unwrap_or_default())))
 }
 
 /// Bytes of an encoded protobuf message, and of its JSON (AWS IoT developer guide, decoding protobuf message payloads).
@@ -133,13 +145,13 @@ fn decode<'a>(
     let Some(encoded) = encoded.filter(|_| is_base64(arguments)) else {
         return Ok(Value::Undefined);
     };
-    let Some(text) = LENIENT
-        .decode(encoded)
-        .ok()
-        .and_then(|bytes| String::from_utf8(bytes).ok())
-    else {
+    let estimate = base64::decoded_len_estimate(encoded.len());
+    evaluation.count(estimate)?;
+    let decoded = evaluation.bytes_of(estimate);
+    let written = LENIENT.decode_slice(encoded, decoded).ok();
+    let bytes = written.and_then(|written| decoded.get(..written));
+    let Some(text) = bytes.and_then(|bytes| std::str::from_utf8(bytes).ok()) else {
         return Ok(Value::Null);
     };
-    let text = evaluation.store(&text)?;
     evaluation.json_value(text)
 }

@@ -19,53 +19,74 @@ const fn built(name: &'static str, fewest: usize, most: usize, evaluate: Evaluat
 
 pub(super) const FUNCTIONS: &[Function] = &[
     built("md2", 1, 1, |evaluation, arguments| {
-        hash(evaluation, arguments, |data| hex(&Md2::digest(data)))
+        hash(evaluation, arguments, |data| Digits::of(&Md2::digest(data)))
     }),
     built("md5", 1, 1, |evaluation, arguments| {
-        hash(evaluation, arguments, |data| hex(&Md5::digest(data)))
+        hash(evaluation, arguments, |data| Digits::of(&Md5::digest(data)))
     }),
     built("sha1", 1, 1, |evaluation, arguments| {
         hash(evaluation, arguments, |data| {
             // This one comes with an older generation of the trait.
-            hex(&<Sha1 as sha1::Digest>::digest(data))
+            Digits::of(&<Sha1 as sha1::Digest>::digest(data))
         })
     }),
     built("sha224", 1, 1, |evaluation, arguments| {
-        hash(evaluation, arguments, |data| hex(&Sha224::digest(data)))
+        hash(evaluation, arguments, |data| {
+            Digits::of(&Sha224::digest(data))
+        })
     }),
     built("sha256", 1, 1, |evaluation, arguments| {
-        hash(evaluation, arguments, |data| hex(&Sha256::digest(data)))
+        hash(evaluation, arguments, |data| {
+            Digits::of(&Sha256::digest(data))
+        })
     }),
     built("sha384", 1, 1, |evaluation, arguments| {
-        hash(evaluation, arguments, |data| hex(&Sha384::digest(data)))
+        hash(evaluation, arguments, |data| {
+            Digits::of(&Sha384::digest(data))
+        })
     }),
     built("sha512", 1, 1, |evaluation, arguments| {
-        hash(evaluation, arguments, |data| hex(&Sha512::digest(data)))
+        hash(evaluation, arguments, |data| {
+            Digits::of(&Sha512::digest(data))
+        })
     }),
 ];
 
 fn hash<'a>(
     evaluation: &mut Evaluation<'a>,
     arguments: &'a [Node],
-    digest: fn(&[u8]) -> String,
+    digest: fn(&[u8]) -> Digits,
 ) -> Result<Value<'a>, EvalError> {
     let value = evaluation.argument(arguments, 0)?;
     match evaluation.text(value)? {
-        Some(text) => {
-            let digits = digest(text.as_bytes());
-            evaluation.made(&digits)
-        }
+        Some(text) => evaluation.made(digest(text.as_bytes()).text()),
         None => Ok(Value::Undefined),
     }
 }
 
-fn hex(digest: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble & 0xf)]);
-    let mut text = String::with_capacity(digest.len() * 2);
-    for byte in digest {
-        text.push(digit(byte >> 4));
-        text.push(digit(*byte));
+/// Bytes of the longest digest.
+const DIGEST_BYTES_MAX: usize = 64;
+
+/// A digest in hexadecimal digits.
+struct Digits {
+    bytes: [u8; 2 * DIGEST_BYTES_MAX],
+    len: usize,
+}
+
+impl Digits {
+    fn of(digest: &[u8]) -> Self {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut bytes = [0; 2 * DIGEST_BYTES_MAX];
+        for (pair, byte) in bytes.chunks_exact_mut(2).zip(digest) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 0xf)];
+        }
+        let len = 2 * digest.len();
+        Self { bytes, len }
     }
-    text
+
+    fn text(&self) -> &str {
+        let digits = self.bytes.get(..self.len).unwrap_or_default();
+        std::str::from_utf8(digits).unwrap_or_default()
+    }
 }

@@ -1,8 +1,8 @@
 //! Functions of the message and its publisher.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use std::fmt::Write as _;
 
+use super::encodings::base64;
 use super::{Evaluate, Function, NUMBER};
 use crate::eval::{EvalError, Evaluation};
 use crate::number::Rounding;
@@ -62,7 +62,7 @@ fn get_mqtt_property<'a>(evaluation: &mut Evaluation<'a>, arguments: &'a [Node])
         b"format_indicator" if properties.is_utf8 => borrowed(Some("UTF8_DATA")),
         b"format_indicator" => borrowed(Some("UNSPECIFIED_BYTES")),
         b"correlation_data" => match properties.correlation_data {
-            Some(data) => evaluation.made(&STANDARD.encode(data))?,
+            Some(data) => base64(evaluation, data)?,
             None => Value::Undefined,
         },
         _ => Value::Undefined,
@@ -121,7 +121,12 @@ fn principal<'a>(evaluation: &mut Evaluation<'a>, _: &'a [Node]) -> Evaluated<'a
 /// `sourceip()`: the publisher's address.
 fn sourceip<'a>(evaluation: &mut Evaluation<'a>, _: &'a [Node]) -> Evaluated<'a> {
     match evaluation.context().origin.source_ip {
-        Some(address) => evaluation.made(&address.to_string()),
+        Some(address) => {
+            let mut text = evaluation.builder();
+            // Writing to memory does not fail.
+            write!(text, "{address}").ok();
+            evaluation.keep(text)
+        }
         None => Ok(Value::Undefined),
     }
 }
@@ -161,13 +166,16 @@ fn traceid<'a>(evaluation: &mut Evaluation<'a>, _: &'a [Node]) -> Evaluated<'a> 
 }
 
 fn uuid<'a>(evaluation: &mut Evaluation<'a>, bits: u128) -> Evaluated<'a> {
-    let digits = format!("{bits:032x}");
-    let mut text = String::with_capacity(36);
-    for (place, digit) in digits.chars().enumerate() {
+    let mut text = evaluation.builder();
+    for place in 0..32 {
         if matches!(place, 8 | 12 | 16 | 20) {
             text.push('-');
         }
-        text.push(digit);
+        let digit = (bits >> (124 - 4 * place)) & 0xf;
+        let digit = u32::try_from(digit)
+            .ok()
+            .and_then(|digit| char::from_digit(digit, 16));
+        text.push(digit.unwrap_or('0'));
     }
-    evaluation.made(&text)
+    evaluation.keep(text)
 }

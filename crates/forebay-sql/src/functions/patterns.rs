@@ -1,10 +1,8 @@
 //! Functions of regular expressions.
 
-use std::borrow::Cow;
-
 use super::{Function, Refusal, TEXT, built};
 use crate::Code;
-use crate::eval::{EvalError, Evaluation};
+use crate::eval::{EvalError, Evaluation, TextBuilder};
 use crate::pattern::{Pattern, PatternError, Replacement};
 use crate::program::Node;
 use crate::value::{Text, Value, ValueType};
@@ -126,10 +124,17 @@ fn regexp_replace<'a>(evaluation: &mut Evaluation<'a>, arguments: &'a [Node]) ->
         return Ok(Value::Undefined);
     };
     match replace(evaluation, text, pattern, &replacement)? {
-        Some(Cow::Borrowed(text)) => Ok(Value::Text(Text::Borrowed(text))),
-        Some(Cow::Owned(text)) => evaluation.made(&text),
+        Some(Replaced::Nothing) => Ok(Value::Text(Text::Borrowed(text))),
+        Some(Replaced::Made(text)) => evaluation.keep(text),
         None => Ok(Value::Undefined),
     }
+}
+
+/// What became of a text.
+enum Replaced<'a> {
+    /// There was no match.
+    Nothing,
+    Made(TextBuilder<'a>),
 }
 
 /// The text with all matches replaced; `None` when a search was given up.
@@ -138,8 +143,8 @@ fn replace<'a>(
     text: &'a str,
     pattern: &Pattern,
     replacement: &Replacement<'_>,
-) -> Result<Option<Cow<'a, str>>, EvalError> {
-    let mut out = String::new();
+) -> Result<Option<Replaced<'a>>, EvalError> {
+    let mut out = evaluation.builder();
     // Text up to `copied` is in `out`; the next search begins at `at`.
     let (mut copied, mut at) = (0, 0);
     let mut found_any = false;
@@ -167,9 +172,9 @@ fn replace<'a>(
         }
     }
     if !found_any {
-        return Ok(Some(Cow::Borrowed(text)));
+        return Ok(Some(Replaced::Nothing));
     }
     evaluation.step(text.len() / 32)?;
     out.push_str(text.get(copied..).unwrap_or_default());
-    Ok(Some(Cow::Owned(out)))
+    Ok(Some(Replaced::Made(out)))
 }

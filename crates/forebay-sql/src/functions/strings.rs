@@ -28,11 +28,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
     })
     .gives(ValueType::Number)
     .since_2016(),
-    built("lower", 1, 1, |e, a| convert(e, a, str::to_lowercase)),
-    built("lpad", 2, 2, |e, a| {
-        pad(e, a, |text, spaces| format!("{:spaces$}{text}", ""))
-    })
-    .takes(&[TEXT, NUMBER]),
+    built("lower", 1, 1, lower),
+    built("lpad", 2, 2, |e, a| pad(e, a, true)).takes(&[TEXT, NUMBER]),
     built("ltrim", 1, 1, |e, a| {
         trim(e, a, |text| text.trim_start_matches([' ', '\t']))
     }),
@@ -40,10 +37,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         .gives(ValueType::Number)
         .since_2016(),
     built("replace", 3, 3, replace),
-    built("rpad", 2, 2, |e, a| {
-        pad(e, a, |text, spaces| format!("{text}{:spaces$}", ""))
-    })
-    .takes(&[TEXT, NUMBER]),
+    built("rpad", 2, 2, |e, a| pad(e, a, false)).takes(&[TEXT, NUMBER]),
     built("rtrim", 1, 1, |e, a| {
         trim(e, a, |text| text.trim_end_matches([' ', '\t']))
     }),
@@ -53,7 +47,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     .gives(ValueType::Boolean),
     built("substring", 2, 3, substring).takes(&[TEXT, NUMBER]),
     built("trim", 1, 1, |e, a| trim(e, a, str::trim)),
-    built("upper", 1, 1, |e, a| convert(e, a, str::to_uppercase)),
+    built("upper", 1, 1, upper),
 ];
 
 /// Spaces that one call of lpad or rpad adds at most.
@@ -105,15 +99,26 @@ fn measure<'a>(
     Ok(text.map_or(Value::Undefined, |text| int(function(text))))
 }
 
-fn convert<'a>(
-    evaluation: &mut Evaluation<'a>,
-    arguments: &'a [Node],
-    function: fn(&str) -> String,
-) -> Evaluated<'a> {
-    match argument(evaluation, arguments, 0)? {
-        Some(text) => evaluation.made(&function(text)),
-        None => Ok(Value::Undefined),
+fn lower<'a>(evaluation: &mut Evaluation<'a>, arguments: &'a [Node]) -> Evaluated<'a> {
+    let Some(text) = argument(evaluation, arguments, 0)? else {
+        return Ok(Value::Undefined);
+    };
+    // The one letter that depends on what follows it.
+    if text.contains('Σ') {
+        return evaluation.made(&text.to_lowercase());
     }
+    let mut made = evaluation.builder();
+    made.extend(text.chars().flat_map(char::to_lowercase));
+    evaluation.keep(made)
+}
+
+fn upper<'a>(evaluation: &mut Evaluation<'a>, arguments: &'a [Node]) -> Evaluated<'a> {
+    let Some(text) = argument(evaluation, arguments, 0)? else {
+        return Ok(Value::Undefined);
+    };
+    let mut made = evaluation.builder();
+    made.extend(text.chars().flat_map(char::to_uppercase));
+    evaluation.keep(made)
 }
 
 fn trim<'a>(
@@ -128,11 +133,7 @@ fn trim<'a>(
 }
 
 /// Adds spaces: as many as the second argument says, not up to that width.
-fn pad<'a>(
-    evaluation: &mut Evaluation<'a>,
-    arguments: &'a [Node],
-    function: fn(&str, usize) -> String,
-) -> Evaluated<'a> {
+fn pad<'a>(evaluation: &mut Evaluation<'a>, arguments: &'a [Node], before: bool) -> Evaluated<'a> {
     let text = argument(evaluation, arguments, 0)?;
     let spaces = number(evaluation, arguments, 1)?;
     let (Some(text), Some(spaces)) = (text, spaces) else {
@@ -140,7 +141,16 @@ fn pad<'a>(
     };
     let spaces = spaces.saturating(Rounding::Floor).clamp(0, PADDING_MAX);
     let spaces = usize::try_from(spaces).unwrap_or(0);
-    evaluation.made(&function(text, spaces))
+    let mut made = evaluation.builder();
+    let spaces = std::iter::repeat_n(' ', spaces);
+    if before {
+        made.extend(spaces);
+        made.push_str(text);
+    } else {
+        made.push_str(text);
+        made.extend(spaces);
+    }
+    evaluation.keep(made)
 }
 
 /// `chr(n)`: the ASCII character of this number.
@@ -177,7 +187,7 @@ fn concat<'a>(evaluation: &mut Evaluation<'a>, arguments: &'a [Node]) -> Evaluat
         return Ok(Value::Undefined);
     };
     if !has_array {
-        let mut joined = String::new();
+        let mut joined = evaluation.builder();
         while let Some(value) = evaluation.next(&mut walk) {
             match evaluation.text(value)? {
                 Some(text) => {
@@ -187,7 +197,7 @@ fn concat<'a>(evaluation: &mut Evaluation<'a>, arguments: &'a [Node]) -> Evaluat
                 None => return Ok(Value::Undefined),
             }
         }
-        return evaluation.made(&joined);
+        return evaluation.keep(joined);
     }
     let waiting = evaluation.pending();
     while let Some(value) = evaluation.next(&mut walk) {
@@ -239,7 +249,14 @@ fn replace<'a>(evaluation: &mut Evaluation<'a>, arguments: &'a [Node]) -> Evalua
     let found = text.matches(wanted).count();
     let bytes = (text.len() - found * wanted.len()).saturating_add(found.saturating_mul(by.len()));
     evaluation.check_output(bytes)?;
-    evaluation.made(&text.replace(wanted, by))
+    let mut made = evaluation.builder();
+    for (place, piece) in text.split(wanted).enumerate() {
+        if place > 0 {
+            made.push_str(by);
+        }
+        made.push_str(piece);
+    }
+    evaluation.keep(made)
 }
 
 /// `substring(s, from)`, `substring(s, from, to)`: places in characters, counted from 0, `to` not included.

@@ -1,6 +1,6 @@
 //! Functions of time.
 
-use super::{Function, NUMBER, TEXT, built};
+use super::{Function, NUMBER, Refusal, TEXT, built};
 use crate::datetime;
 use crate::eval::{EvalError, Evaluation};
 use crate::number::Rounding;
@@ -15,7 +15,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
     built("time_to_epoch", 2, 2, time_to_epoch)
         .takes(&[TEXT])
         .gives(ValueType::Number)
-        .since_2016(),
+        .since_2016()
+        .prepared(prepare),
 ];
 
 /// Evaluation steps of one conversion.
@@ -43,10 +44,24 @@ fn parse_time<'a>(
         return Ok(Value::Undefined);
     };
     evaluation.step(STEPS + pattern.len() / 4)?;
-    match datetime::format(pattern, instant, zone) {
-        Some(text) => evaluation.made(&text),
+    let mut text = evaluation.builder();
+    match datetime::format(pattern, instant, zone, &mut text) {
+        Some(()) => evaluation.keep(text),
         None => Ok(Value::Undefined),
     }
+}
+
+/// Reads a constant pattern once. A bad one makes the call Undefined.
+fn prepare(arguments: &mut [Node]) -> Result<(), Refusal> {
+    if let [_, pattern @ Node::Text(_)] = arguments
+        && let Node::Text(text) = &*pattern
+    {
+        *pattern = match datetime::Pattern::new(text) {
+            Some(read) => Node::Time(Box::new(read)),
+            None => Node::Undefined,
+        };
+    }
+    Ok(())
 }
 
 /// `time_to_epoch(text, pattern)`: the instant that a text says, in milliseconds since the Unix epoch.
@@ -56,12 +71,26 @@ fn time_to_epoch<'a>(
 ) -> Result<Value<'a>, EvalError> {
     let text = evaluation.argument(arguments, 0)?;
     let text = evaluation.text(text)?;
-    let pattern = evaluation.argument(arguments, 1)?;
-    let pattern = evaluation.text(pattern)?;
-    let (Some(text), Some(pattern)) = (text, pattern) else {
+    let computed;
+    let pattern = match arguments.get(1) {
+        Some(Node::Time(pattern)) => &**pattern,
+        _ => {
+            let pattern = evaluation.argument(arguments, 1)?;
+            let Some(pattern) = evaluation.text(pattern)? else {
+                return Ok(Value::Undefined);
+            };
+            evaluation.step(pattern.len() / 4)?;
+            computed = datetime::Pattern::new(pattern);
+            let Some(pattern) = &computed else {
+                return Ok(Value::Undefined);
+            };
+            pattern
+        }
+    };
+    let Some(text) = text else {
         return Ok(Value::Undefined);
     };
-    evaluation.step(STEPS + pattern.len() / 4)?;
-    Ok(datetime::parse(text, pattern)
-        .map_or(Value::Undefined, |instant| Value::Number(instant.into())))
+    evaluation.step(STEPS)?;
+    let instant = pattern.parse(text);
+    Ok(instant.map_or(Value::Undefined, |instant| Value::Number(instant.into())))
 }

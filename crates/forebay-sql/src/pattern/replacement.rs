@@ -1,5 +1,7 @@
 //! Replacement text in the syntax of the JVM: `$n`, `${name}`, `\` before a literal character.
 
+use std::fmt;
+
 use fancy_regex::Captures;
 
 use super::Pattern;
@@ -47,14 +49,14 @@ impl<'t> Replacement<'t> {
         Some(Self { parts })
     }
 
-    /// Appends the replacement of one match. A group that took no part gives nothing.
-    pub(crate) fn write(&self, captures: &Captures<'_, str>, out: &mut String) {
+    /// Appends the replacement of one match; writing to memory does not fail. A group that took no part gives nothing.
+    pub(crate) fn write(&self, captures: &Captures<'_, str>, out: &mut impl fmt::Write) {
         for part in &self.parts {
             match part {
-                Part::Text(text) => out.push_str(text),
+                Part::Text(text) => out.write_str(text).unwrap_or_default(),
                 Part::Group(group) => {
                     if let Some(found) = captures.get(*group) {
-                        out.push_str(found.as_str());
+                        out.write_str(found.as_str()).unwrap_or_default();
                     }
                 }
             }
