@@ -229,18 +229,15 @@ impl<'a> Evaluation<'a> {
         if document.has_duplicate_names(root) {
             return Ok(false);
         }
-        let mut members = document.members(root);
-        let (mut steps, mut collides) = (0, false);
         let added = self
             .arena
             .output
             .iter()
-            .filter(|member| member.parent.is_none());
-        while let Some(name) = members.next_name(document).filter(|_| !collides) {
-            collides = added.clone().any(|member| member.name == name);
-            steps += 1;
-        }
-        steps += steps * self.arena.output.len() / 256;
+            .filter(|member| member.parent.is_none())
+            .map(|member| member.name);
+        let collides = document.has_any_member(root, added);
+        let members = document.len(root) as usize;
+        let steps = members + members * self.arena.output.len() / 256;
         self.step(steps)?;
         Ok(!collides)
     }

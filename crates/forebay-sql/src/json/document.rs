@@ -146,6 +146,11 @@ impl<'a> Document<'a> {
 
     /// The member called `name` of an object; the last one when there are several.
     pub(crate) fn member(&self, object: Item, name: &str) -> Option<Item> {
+        if let Tree::Exact(tree) = &self.tree {
+            return tree
+                .member(object.node, name)
+                .map(|name| self.value_of(name));
+        }
         let mut members = self.members(object);
         let mut found = None;
         while let Some(member) = members.next_node(self) {
@@ -201,23 +206,32 @@ impl<'a> Document<'a> {
         if count > 64 {
             return self.distinct_members(object).len() < count as usize;
         }
-        let mut seen = 0_u64;
-        let mut members = self.members(object);
-        while let Some(node) = members.next_node(self) {
-            let name = self.string(node);
-            let bit = 1 << fingerprint(name);
-            // Most names have a bit of their own, so that few pairs are ever compared.
-            if seen & bit != 0 {
-                let mut earlier = self.members(object);
-                while let Some(other) = earlier.next_node(self).filter(|other| *other < node) {
-                    if self.string(other) == name {
-                        return true;
-                    }
-                }
-            }
-            seen |= bit;
+        match &self.tree {
+            Tree::Exact(tree) => tree.has_duplicates(object.node),
+            Tree::Tape(_) => has_duplicates(self.names(object)),
         }
-        false
+    }
+
+    /// True when this object has a member of one of these names.
+    pub(crate) fn has_any_member<'n>(
+        &self,
+        object: Item,
+        mut names: impl Iterator<Item = &'n str> + Clone,
+    ) -> bool {
+        match &self.tree {
+            Tree::Exact(tree) => names.any(|name| tree.member(object.node, name).is_some()),
+            Tree::Tape(_) => {
+                let is_one = |own: &[u8]| names.clone().any(|name| name.as_bytes() == own);
+                self.names(object).any(is_one)
+            }
+        }
+    }
+
+    fn names(&self, object: Item) -> Names<'_, 'a> {
+        Names {
+            document: self,
+            members: self.members(object),
+        }
     }
 
     /// The members of an object with each name once: at the place of its first occurrence, with the last value.
@@ -316,12 +330,6 @@ impl Members {
         Some(name)
     }
 
-    /// The next name, without looking for its value.
-    pub(crate) fn next_name<'a>(&mut self, document: &Document<'a>) -> Option<&'a str> {
-        let name = self.next_node(document)?;
-        Some(document.string(name))
-    }
-
     pub(crate) fn next<'a>(&mut self, document: &Document<'a>) -> Option<(&'a str, Item)> {
         let name = self.next_node(document)?;
         Some((document.string(name), document.value_of(name)))
@@ -354,9 +362,36 @@ impl Elements {
     }
 }
 
+/// A walk over the names of an object, of whatever tree.
+#[derive(Clone)]
+struct Names<'d, 'a> {
+    document: &'d Document<'a>,
+    members: Members,
+}
+
+impl<'a> Iterator for Names<'_, 'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let name = self.members.next_node(self.document)?;
+        Some(self.document.string(name).as_bytes())
+    }
+}
+
+/// True when one of at most 64 names occurs twice.
+pub(super) fn has_duplicates<'n>(names: impl Iterator<Item = &'n [u8]> + Clone) -> bool {
+    let mut seen = 0_u64;
+    names.clone().enumerate().any(|(index, name)| {
+        let bit = 1 << fingerprint(name);
+        // Most names have a bit of their own, so that few pairs are ever compared.
+        let may_be_one = seen & bit != 0;
+        seen |= bit;
+        may_be_one && names.clone().take(index).any(|earlier| earlier == name)
+    })
+}
+
 /// A number below 64 that differs for most pairs of names.
-fn fingerprint(name: &str) -> u32 {
-    let bytes = name.as_bytes();
+fn fingerprint(bytes: &[u8]) -> u32 {
     let byte = |index: usize| bytes.get(index).map_or(0, |byte| u32::from(*byte));
     let len = bytes.len();
     let mix = byte(0).wrapping_mul(7)

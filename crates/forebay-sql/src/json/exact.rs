@@ -15,6 +15,70 @@ pub(super) struct Buffers {
     texts: String,
     /// Where each of them ends.
     ends: Vec<u32>,
+    /// The names of the outermost object.
+    names: RootNames,
+}
+
+/// The names of the outermost object, which most statements ask for, in one row.
+#[derive(Debug, Default)]
+struct RootNames {
+    entries: Vec<RootName>,
+    /// A bit for each hash that occurs.
+    seen: [u64; 4],
+    /// True when two names share a bit: only then one may occur twice.
+    shares_bits: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct RootName {
+    hash: u32,
+    node: u32,
+}
+
+impl RootNames {
+    fn clear(&mut self) {
+        self.entries.clear();
+        self.seen = [0; 4];
+        self.shares_bits = false;
+    }
+
+    /// The word of `seen` and the bit in it that stand for a hash.
+    #[inline]
+    fn bit(&mut self, hash: u32) -> (&mut u64, u64) {
+        let [a, b, c, d] = &mut self.seen;
+        let word = match hash >> 30 {
+            0 => a,
+            1 => b,
+            2 => c,
+            _ => d,
+        };
+        (word, 1 << (hash >> 24 & 63))
+    }
+
+    #[inline]
+    fn push(&mut self, name: &[u8], node: u32) {
+        let hash = hash(name);
+        let (word, bit) = self.bit(hash);
+        let shares = *word & bit != 0;
+        *word |= bit;
+        self.shares_bits |= shares;
+        self.entries.push(RootName { hash, node });
+    }
+}
+
+/// A number that differs for most pairs of names; its upper bits are the best ones.
+#[inline]
+fn hash(name: &[u8]) -> u32 {
+    let four = |bytes: Option<&[u8; 4]>| bytes.map(|bytes| u32::from_le_bytes(*bytes));
+    let (first, last) = match (four(name.first_chunk()), four(name.last_chunk())) {
+        (Some(first), Some(last)) => (first, last),
+        _ => (
+            name.iter().fold(0, |all, byte| all << 8 | u32::from(*byte)),
+            0,
+        ),
+    };
+    let mixed = first ^ last.rotate_left(11) ^ narrow(name.len()).rotate_left(25);
+    mixed.wrapping_mul(0x9e37_79b1)
 }
 
 /// A value or the name of a member.
@@ -49,9 +113,7 @@ enum Shape {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ExactTree<'a> {
     source: &'a str,
-    nodes: &'a [Node],
-    texts: &'a str,
-    ends: &'a [u32],
+    buffers: &'a Buffers,
 }
 
 impl<'a> ExactTree<'a> {
@@ -61,19 +123,15 @@ impl<'a> ExactTree<'a> {
         buffers.nodes.clear();
         buffers.texts.clear();
         buffers.ends.clear();
+        buffers.names.clear();
         let mut parser = Parser {
             source: payload,
-            buffers,
+            buffers: &mut *buffers,
         };
         if parser.document()? < payload.len() {
             return Err(PayloadFault::NotJson);
         }
-        Ok(Self {
-            source,
-            nodes: &buffers.nodes,
-            texts: &buffers.texts,
-            ends: &buffers.ends,
-        })
+        Ok(Self { source, buffers })
     }
 
     fn node(&self, node: u32) -> &'a Node {
@@ -84,7 +142,7 @@ impl<'a> ExactTree<'a> {
             len: 0,
             shape: Shape::Null,
         };
-        self.nodes.get(node as usize).unwrap_or(NULL)
+        self.buffers.nodes.get(node as usize).unwrap_or(NULL)
     }
 
     pub(super) fn kind(&self, node: u32) -> Kind {
@@ -112,9 +170,65 @@ impl<'a> ExactTree<'a> {
         self.node(node).size
     }
 
-    /// Members or elements; of anything else nothing that is of use.
+    /// Members or elements.
     pub(super) fn len(&self, node: u32) -> u32 {
-        self.node(node).len
+        let node = self.node(node);
+        match node.shape {
+            Shape::Escaped => 0,
+            _ => node.len,
+        }
+    }
+
+    /// The name of the last member of this name; an object has members, anything else has none.
+    pub(super) fn member(&self, object: u32, name: &str) -> Option<u32> {
+        if object == ROOT {
+            return self.root_member(name);
+        }
+        let mut found = None;
+        let mut names = self.names(object);
+        while let Some((node, text)) = names.next_name() {
+            // Most names differ in length, which is seen without a look at their bytes.
+            if text.len() == name.len() && text == name.as_bytes() {
+                found = Some(node);
+            }
+        }
+        found
+    }
+
+    fn root_member(&self, name: &str) -> Option<u32> {
+        let hash = hash(name.as_bytes());
+        let mut entries = self.buffers.names.entries.iter().rev();
+        let found = entries.find(|entry| entry.hash == hash && self.string(entry.node) == name)?;
+        Some(found.node)
+    }
+
+    /// True when one of the object's names, at most 64, occurs twice.
+    pub(super) fn has_duplicates(&self, object: u32) -> bool {
+        if object != ROOT {
+            return super::document::has_duplicates(self.names(object));
+        }
+        let names = &self.buffers.names;
+        names.shares_bits
+            && names.entries.iter().enumerate().any(|(index, entry)| {
+                let mut earlier = names.entries.iter().take(index);
+                earlier.any(|other| {
+                    other.hash == entry.hash && self.string(other.node) == self.string(entry.node)
+                })
+            })
+    }
+
+    /// The names of an object's members, duplicates included; none of any other value.
+    pub(super) fn names(&self, object: u32) -> Names<'a> {
+        let node = self.node(object);
+        Names {
+            tree: *self,
+            next: object + 1,
+            left: if node.shape == Shape::Object {
+                node.len
+            } else {
+                0
+            },
+        }
     }
 
     pub(super) fn string(&self, node: u32) -> &'a str {
@@ -122,14 +236,53 @@ impl<'a> ExactTree<'a> {
         let (text, start, end) = match node.shape {
             Shape::Plain => (self.source, node.start + 1, node.end - 1),
             Shape::Escaped => {
-                let end = |place: usize| self.ends.get(place).copied().unwrap_or(0);
+                let ends = &self.buffers.ends;
+                let end = |place: usize| ends.get(place).copied().unwrap_or(0);
                 let place = node.len as usize;
                 let start = place.checked_sub(1).map_or(0, end);
-                (self.texts, start, end(place))
+                (self.buffers.texts.as_str(), start, end(place))
             }
             _ => return "",
         };
         text.get(start as usize..end as usize).unwrap_or_default()
+    }
+}
+
+/// The node of the whole document.
+const ROOT: u32 = 0;
+
+/// A walk over the names of an object.
+#[derive(Debug, Clone)]
+pub(super) struct Names<'a> {
+    tree: ExactTree<'a>,
+    next: u32,
+    left: u32,
+}
+
+impl<'a> Names<'a> {
+    /// The next name with its node.
+    #[inline]
+    fn next_name(&mut self) -> Option<(u32, &'a [u8])> {
+        self.left = self.left.checked_sub(1)?;
+        let at = self.next;
+        let (name, value) = (self.tree.node(at), self.tree.node(at + 1));
+        self.next = at + 1 + value.size;
+        let text = match name.shape {
+            Shape::Plain => {
+                let inside = name.start as usize + 1..name.end as usize - 1;
+                self.tree.source.as_bytes().get(inside).unwrap_or_default()
+            }
+            _ => self.tree.string(at).as_bytes(),
+        };
+        Some((at, text))
+    }
+}
+
+impl<'a> Iterator for Names<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_name().map(|(_, text)| text)
     }
 }
 
@@ -186,7 +339,7 @@ impl Parser<'_, '_> {
                 let close = if is_object { b'}' } else { b']' };
                 if self.byte(at) != close {
                     if is_object {
-                        at = self.name(at)?;
+                        at = self.name(at, depth)?;
                     }
                     continue;
                 }
@@ -207,7 +360,7 @@ impl Parser<'_, '_> {
                     b',' => {
                         at = source::skip_space(self.source, at + 1);
                         if is_object {
-                            at = self.name(at)?;
+                            at = self.name(at, depth)?;
                         }
                         break;
                     }
@@ -239,16 +392,46 @@ impl Parser<'_, '_> {
 
     /// Parses a name and its colon, and returns the position of the value.
     #[inline(always)]
-    fn name(&mut self, at: usize) -> Parsed<usize> {
+    fn name(&mut self, at: usize, depth: usize) -> Parsed<usize> {
         if self.byte(at) != b'"' {
             return Err(PayloadFault::NotJson);
         }
-        let colon = self.string(at)?;
-        let colon = source::skip_space(self.source, colon);
+        let end = self.string(at)?;
+        if depth == 1 {
+            self.note_root_name(at, end);
+        }
+        let colon = source::skip_space(self.source, end);
         if self.byte(colon) != b':' {
             return Err(PayloadFault::NotJson);
         }
         Ok(source::skip_space(self.source, colon + 1))
+    }
+
+    /// Notes the name that was parsed last, which stands here with its quotes.
+    #[inline(always)]
+    fn note_root_name(&mut self, start: usize, end: usize) {
+        let Buffers {
+            nodes,
+            texts,
+            ends,
+            names,
+        } = &mut *self.buffers;
+        let is_escaped = nodes
+            .last()
+            .is_some_and(|node| node.shape == Shape::Escaped);
+        let text = if is_escaped {
+            let last = ends.len() - 1;
+            let from = last
+                .checked_sub(1)
+                .and_then(|before| ends.get(before).copied());
+            texts
+                .as_bytes()
+                .get(from.unwrap_or(0) as usize..)
+                .unwrap_or_default()
+        } else {
+            self.source.get(start + 1..end - 1).unwrap_or_default()
+        };
+        names.push(text, narrow(nodes.len() - 1));
     }
 
     #[inline(always)]
