@@ -55,9 +55,10 @@ impl Bed {
             max_streams: 10,
             stream_idle: Duration::from_secs(600),
             rule_label_limit: 10,
+            ..PipelineConfig::default()
         };
         let mut entropy = SeededEntropy::new(1);
-        let pipeline = Pipeline::new(config, &rules(sql), &Registry::new(), &mut entropy);
+        let pipeline: Pipeline = Pipeline::new(config, &rules(sql), &Registry::new(), &mut entropy);
         let topics = (0..KEYS)
             .map(|key| format!("dt/device-{key}/telemetry"))
             .collect();
@@ -92,6 +93,7 @@ impl Bed {
                 ticket,
                 listener_ack: AckMode::Stored,
                 may_reject: true,
+                packet_id: 1,
             };
             black_box(intake.publish(&message, publish, Time::ZERO));
         }

@@ -104,7 +104,7 @@ impl Connection {
         match admission {
             Admission::Parked => self.parked = true,
             _ if qos == QoS::AtMostOnce => {}
-            Admission::Pending { records } => self.ring.pending(slot, records),
+            Admission::Pending { records, .. } => self.ring.pending(slot, records),
             Admission::Done { .. } => self.wrong(format!("slot {slot} was not waited for")),
             Admission::Rejected => self.wrong(format!("slot {slot} was rejected")),
         }

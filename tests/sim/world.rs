@@ -181,6 +181,7 @@ impl World {
             max_streams: 4,
             stream_idle: Duration::from_secs(600),
             rule_label_limit: 4,
+            ..PipelineConfig::default()
         };
         let settings = BatchSettings {
             linger: Duration::from_millis(entropy.below(20)),
@@ -202,7 +203,7 @@ impl World {
         let connections: Vec<_> = (0..connections)
             .map(|index| Connection::new(index, WORKERS, &mut entropy))
             .collect();
-        let pipeline = Pipeline::new(config, &rules(), &Registry::new(), &mut entropy);
+        let pipeline: Pipeline = Pipeline::new(config, &rules(), &Registry::new(), &mut entropy);
         let service = Service::new(ordering, &mut entropy);
         let mut world = Self {
             ordering,
@@ -387,6 +388,7 @@ impl World {
             ticket,
             listener_ack: AckMode::Stored,
             may_reject: false,
+            packet_id: 1,
         };
         let admission = self.pipeline.intakes[worker].publish(&message, publish, self.now);
         self.trace

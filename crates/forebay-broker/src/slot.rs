@@ -60,6 +60,8 @@ pub(crate) struct Slot {
     pub(crate) generation: u32,
     pub(crate) waker: Option<Waker>,
     pub(crate) ring: AckRing<Reply>,
+    /// Packet ids of QoS 2 publishes that are to be completed. Bounded like those that wait for PUBREL.
+    pub(crate) released: Vec<u16>,
     /// A message of it waits for room in the pipeline.
     pub(crate) parked: bool,
     /// Somebody wants it closed.
@@ -80,6 +82,7 @@ impl Slot {
             generation,
             waker: None,
             ring: AckRing::new(receive_maximum),
+            released: Vec::new(),
             parked: false,
             close,
             granted: false,

@@ -11,7 +11,7 @@ use std::task::Waker;
 
 use bytes::Bytes;
 use forebay_core::{AckMode, Message, Origin, SeededEntropy, Ticket, Time};
-use forebay_pipeline::{Admission, Drained, Intake, Publish};
+use forebay_pipeline::{Admission, Drained, Intake, Publish, Released};
 use slab::Slab;
 use tracing::warn;
 
@@ -208,6 +208,23 @@ impl Worker {
         admission
     }
 
+    /// Puts the release of a packet id that the log owns into the log; the connection is told when it is there.
+    pub(crate) fn release(&mut self, key: ConnectionKey, client_id: &str, packet_id: u16) {
+        let released = Released {
+            connection: key.index,
+            generation: key.generation,
+            packet_id,
+        };
+        self.intake.release(client_id, released);
+        self.request_turn();
+    }
+
+    /// A client begins a new session: packet ids that the log may have open for it mean nothing any more.
+    pub(crate) fn begin_session(&mut self, client_id: &str) {
+        self.intake.forget(client_id);
+        self.request_turn();
+    }
+
     /// The ticket of a slot of a connection's ring.
     pub(crate) fn ticket(key: ConnectionKey, slot: u32) -> Ticket {
         Ticket {
@@ -364,7 +381,12 @@ impl Worker {
                 continue;
             };
             match resumed.admission {
-                Admission::Pending { records } => slot.ring.pending(resumed.slot, records),
+                Admission::Pending { records, ack } => {
+                    if let Some(reply) = slot.ring.reply_mut(resumed.slot) {
+                        reply.ack = ack;
+                    }
+                    slot.ring.pending(resumed.slot, records);
+                }
                 Admission::Done { .. } | Admission::Rejected | Admission::Parked => {
                     slot.ring.complete(resumed.slot);
                 }
@@ -373,6 +395,13 @@ impl Worker {
             slot.wake();
             if was_parked {
                 self.shared.stalled.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        for released in &drained.released {
+            let key = self.key(released.connection, released.generation);
+            if let Some(slot) = self.slot(key) {
+                slot.released.push(released.packet_id);
+                slot.wake();
             }
         }
         self.drained = drained;

@@ -32,6 +32,7 @@ pub(crate) fn pipeline() -> Pipeline {
         max_streams: 10,
         stream_idle: Duration::from_secs(600),
         rule_label_limit: 10,
+        ..PipelineConfig::default()
     };
     let rules = Arc::new(rules.expect("a legal rule"));
     Pipeline::new(config, &rules, &Registry::new(), &mut SeededEntropy::new(1))
@@ -68,6 +69,9 @@ pub(crate) fn stream_id() -> StreamId {
 pub(crate) fn record(seq: u64, key: &str, data: &[u8], now: Time) -> Record {
     Record {
         seq,
+        log: 0,
+        in_log: false,
+        lane: 0,
         stream: stream_id(),
         rule: 0,
         partition_key: PartitionKey::new(key).expect("a legal key"),
@@ -75,10 +79,12 @@ pub(crate) fn record(seq: u64, key: &str, data: &[u8], now: Time) -> Record {
         explicit: false,
         data: Bytes::copy_from_slice(data),
         admitted: now,
+        received_ms: 0,
         deadline: Time::NEVER,
         ack: AckMode::Stored,
         ticket: None,
         charge: Record::charge_for(data.len(), key.len()),
+        ends_publish: true,
     }
 }
 

@@ -3,39 +3,70 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use forebay_core::Entropy;
+use forebay_core::{Clock, Entropy, Fs};
 use forebay_metrics::Registry;
 use forebay_rules::RuleSet;
+use forebay_spool::{DiskFs, Spool};
 
 use crate::intake::Intake;
 use crate::shared::Shared;
 use crate::sink::{SinkEvent, SinkPort};
 use crate::tally::action_counters;
-use crate::{PipelineConfig, Sequencer, Stream};
+use crate::{LogStatus, OverloadStage, PipelineConfig, Sequencer, Stream};
 
 /// The ends of a new pipeline.
 #[derive(Debug)]
-pub struct Pipeline {
+pub struct Pipeline<F: Fs = DiskFs> {
     /// One per ingest worker, in worker order.
     pub intakes: Vec<Intake>,
     /// The state that one thread drives.
-    pub sequencer: Sequencer,
+    pub sequencer: Sequencer<F>,
     /// The sink adapter's end.
     pub sink: SinkPort,
     /// The program's end.
     pub control: PipelineControl,
 }
 
-impl Pipeline {
-    /// Builds the parts; nothing runs yet.
+impl<F: Fs> Pipeline<F> {
+    /// Builds the parts of a pipeline without a log; nothing runs yet. What is to go to the log is acknowledged when it
+    /// is stored.
     pub fn new(
         config: PipelineConfig,
         rules: &Arc<RuleSet>,
         registry: &Registry,
         entropy: &mut dyn Entropy,
     ) -> Self {
+        Self::build(config, rules, registry, entropy, false, Sequencer::new)
+    }
+
+    /// Builds the parts of a pipeline with a log, whose records of an earlier run come first; nothing runs yet. `clock`
+    /// times the flushes of the log.
+    pub fn with_log(
+        config: PipelineConfig,
+        rules: &Arc<RuleSet>,
+        registry: &Registry,
+        entropy: &mut dyn Entropy,
+        spool: Spool<F>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self::build(config, rules, registry, entropy, true, |shared| {
+            Sequencer::with_log(shared, spool, clock, registry)
+        })
+    }
+
+    fn build(
+        config: PipelineConfig,
+        rules: &Arc<RuleSet>,
+        registry: &Registry,
+        entropy: &mut dyn Entropy,
+        has_log: bool,
+        sequencer: impl FnOnce(Arc<Shared>) -> Sequencer<F>,
+    ) -> Self {
         let actions = action_counters(rules, registry, config.rule_label_limit);
-        let shared = Arc::new(Shared::new(config, actions));
+        let names = rules.rules().iter().map(|rule| Arc::from(rule.name()));
+        // One more for rules that are gone and have records in the log.
+        let names = names.chain([Arc::from("")]).collect();
+        let shared = Arc::new(Shared::new(config, actions, names, has_log));
         let intakes = (0..shared.workers.len())
             .map(|worker| {
                 Intake::new(
@@ -50,7 +81,7 @@ impl Pipeline {
         register(&shared, registry);
         Self {
             intakes,
-            sequencer: Sequencer::new(Arc::clone(&shared)),
+            sequencer: sequencer(Arc::clone(&shared)),
             sink: SinkPort::new(Arc::clone(&shared)),
             control: PipelineControl { shared },
         }
@@ -113,11 +144,12 @@ impl PipelineControl {
         let staged: usize = workers
             .map(|worker| worker.staged_records.load(Ordering::SeqCst))
             .sum();
-        (sink + lanes + sequencer + staged) as u64
+        let on_disk = counts.on_disk.load(Ordering::SeqCst);
+        (sink + lanes + sequencer + staged) as u64 + on_disk
     }
 
-    /// True when no record is admitted and not settled, and none waits for room: by the budget, which knows of a
-    /// record from the moment of its admission to its end.
+    /// True when no record is admitted that is neither settled nor in the log, and none waits for room: by the budget,
+    /// which knows of a record from the moment of its admission to then.
     pub fn is_empty(&self) -> bool {
         self.shared.ingest.used() == 0 && self.parked() == 0
     }
@@ -130,6 +162,22 @@ impl PipelineControl {
     /// Bytes of the ingest budget in use, and its limit.
     pub fn ingest_bytes(&self) -> (u64, u64) {
         (self.shared.ingest.used(), self.shared.ingest.limit())
+    }
+
+    /// Records that are neither at their end nor in the log.
+    pub fn unsent(&self) -> u64 {
+        let owed = self.shared.counts.owed.load(Ordering::SeqCst);
+        self.pending().saturating_sub(owed)
+    }
+
+    /// The log as it was at most a tenth of a second ago; `None` without one.
+    pub fn log(&self) -> Option<Arc<LogStatus>> {
+        self.shared.log_status.load_full()
+    }
+
+    /// How full the log is. Without a log there is always room.
+    pub fn overload(&self) -> OverloadStage {
+        self.shared.overload_stage()
     }
 
     /// The streams in use, by name.

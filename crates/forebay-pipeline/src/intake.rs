@@ -10,14 +10,15 @@ use bytes::Bytes;
 use forebay_core::{AckMode, Clock, Message, OnFull, QoS, SeededEntropy, Ticket, Time};
 use forebay_metrics::Registry;
 use forebay_rules::{Evaluated, OutputRecord, RuleSet, Scratch};
+use forebay_spool::Event;
 
 use crate::budget::NoRoom;
 use crate::hash_cache::HashCache;
-use crate::shared::{Finished, Shared, Wake};
+use crate::shared::{Finished, IdEvent, Released, Shared, Staged, Wake};
 use crate::stream_cache::StreamCache;
 use crate::tally::Tally;
 use crate::waiting::{Blocked, Needs, Parked, WaitingList, reserve};
-use crate::{Record, StreamId};
+use crate::{OverloadStage, Record, StreamId};
 
 /// Payloads below this are copied out of the connection's read buffer when they are staged: a slice of 256 bytes would
 /// keep the whole buffer alive for as long as the record waits.
@@ -40,6 +41,8 @@ pub struct Publish {
     pub listener_ack: AckMode,
     /// True when the client can be told that there is no room: MQTT 5.
     pub may_reject: bool,
+    /// Packet id of a QoS 2 publish; not used for others.
+    pub packet_id: u16,
 }
 
 /// What became of a publish.
@@ -54,6 +57,9 @@ pub enum Admission {
     Pending {
         /// Records, at least 1.
         records: u32,
+        /// What they are waited for. With [`AckMode::Spool`] the log owns the packet id of a QoS 2 publish: its PUBREL
+        /// goes to [`Intake::release`].
+        ack: AckMode,
     },
     /// There is no room. The message is kept; do not read its connection until a [`Resumed`] arrives for it.
     Parked,
@@ -81,6 +87,8 @@ pub struct Drained {
     pub finished: Vec<Finished>,
     /// Messages that are parked no more.
     pub resumed: Vec<Resumed>,
+    /// Packet ids whose release is in the log.
+    pub released: Vec<Released>,
 }
 
 impl Drained {
@@ -88,6 +96,7 @@ impl Drained {
     pub fn clear(&mut self) {
         self.finished.clear();
         self.resumed.clear();
+        self.released.clear();
     }
 }
 
@@ -104,6 +113,8 @@ pub struct Intake {
     streams: StreamCache,
     outbox: Vec<Record>,
     outbox_bytes: u64,
+    /// Changes of packet ids among the records of the outbox.
+    ids: Vec<IdEvent>,
     /// The records of the message in hand.
     building: Vec<Record>,
     needs: Needs,
@@ -134,6 +145,7 @@ impl Intake {
             hashes: HashCache::new(seed),
             outbox: Vec::new(),
             outbox_bytes: 0,
+            ids: Vec::new(),
             building: Vec::new(),
             needs: Vec::new(),
             waiting: WaitingList::default(),
@@ -164,15 +176,19 @@ impl Intake {
             Ok(found) => found,
             Err(matched) => return Admission::Done { matched },
         };
-        let waits = publish.qos != QoS::AtMostOnce && ack != AckMode::Accept;
-        if waits {
+        if publish.qos == QoS::AtMostOnce && self.drops_qos0() {
+            self.drop_building();
+            return Admission::Done { matched: true };
+        }
+        let promise = Promise::of(message, publish, ack);
+        if promise.waits() {
             for record in &mut self.building {
                 record.ticket = Some(publish.ticket);
             }
         }
         match self.find_room(now) {
-            Ok(()) => self.admit_building(waits),
-            Err(blocked) => self.without_room(blocked, policy, publish, waits),
+            Ok(()) => self.admit_building(promise),
+            Err(blocked) => self.without_room(blocked, policy, publish, promise),
         }
     }
 
@@ -188,49 +204,95 @@ impl Intake {
         if self.evaluate(message, qos, listener_ack, now).is_err() {
             return true;
         }
+        if qos == QoS::AtMostOnce && self.drops_qos0() {
+            self.drop_building();
+            return false;
+        }
         let Err(blocked) = self.find_room(now) else {
-            self.admit_building(false);
+            self.admit_building(Promise::NONE);
             return true;
         };
         if !self.waiting.takes_detached() {
             self.drop_building();
             return false;
         }
-        self.park(blocked, None, false);
+        self.park(blocked, None, Promise::NONE);
         true
+    }
+
+    /// Takes the PUBREL of a packet id that the log owns: [`Drained::released`] says when its PUBCOMP may leave.
+    pub fn release(&mut self, client_id: &str, released: Released) {
+        self.ids.push(IdEvent {
+            at: self.outbox.len(),
+            event: Event::Release {
+                client: client_id.to_owned(),
+                id: released.packet_id,
+            },
+            waiting: Some(released),
+        });
+    }
+
+    /// The session of this client begins anew: packet ids that the log may still have open for it mean nothing any
+    /// more. Messages that were taken under them stay.
+    pub fn forget(&mut self, client_id: &str) {
+        if self.shared.has_log {
+            self.ids.push(IdEvent {
+                at: self.outbox.len(),
+                event: Event::Forget {
+                    client: client_id.to_owned(),
+                },
+                waiting: None,
+            });
+        }
+    }
+
+    /// How full the log is. Without a log there is always room.
+    pub fn overload(&self) -> OverloadStage {
+        self.shared.overload_stage()
+    }
+
+    fn drops_qos0(&self) -> bool {
+        self.overload() >= OverloadStage::Refusing
     }
 
     /// Hands everything that is staged to the sequencer. Once per turn of the worker, not per message.
     pub fn flush(&mut self) {
         self.tally.flush();
-        if self.outbox.is_empty() {
+        if self.outbox.is_empty() && self.ids.is_empty() {
             return;
         }
         let shared = Arc::clone(&self.shared);
         let port = &shared.workers[self.worker];
         let spare = port.spare.pop().unwrap_or_default();
-        let staged = std::mem::replace(&mut self.outbox, spare);
+        let staged = Staged {
+            worker: self.worker,
+            records: std::mem::replace(&mut self.outbox, spare),
+            ids: std::mem::take(&mut self.ids),
+        };
         self.outbox_bytes = 0;
         // Counted before anybody else can see the records, so that no figure ever says that more left than came in.
         self.shared
             .counts
             .accepted
-            .fetch_add(staged.len() as u64, Ordering::SeqCst);
+            .fetch_add(staged.records.len() as u64, Ordering::SeqCst);
         port.staged_records
-            .fetch_add(staged.len(), Ordering::SeqCst);
-        self.shared.staged.push((self.worker, staged));
+            .fetch_add(staged.records.len(), Ordering::SeqCst);
+        self.shared.staged.push(staged);
         self.shared.sequencer_wake.wake();
     }
 
     /// True when there is something to flush.
     pub fn is_dirty(&self) -> bool {
-        !self.outbox.is_empty() || self.tally.is_dirty()
+        !self.outbox.is_empty() || !self.ids.is_empty() || self.tally.is_dirty()
     }
 
     /// Collects what the pipeline has for this worker: call it after the wake. Appends to `drained`.
     pub fn drain(&mut self, drained: &mut Drained) {
         while let Some(mut finished) = self.port().finished.pop() {
             drained.finished.append(&mut finished);
+        }
+        while let Some(released) = self.port().released.pop() {
+            drained.released.push(released);
         }
         if self.port().room.swap(false, Ordering::SeqCst) {
             self.resume(&mut drained.resumed);
@@ -292,10 +354,13 @@ impl Intake {
                 settings.on_full.unwrap_or(self.shared.config.on_full),
             );
         }
-        if qos == QoS::AtMostOnce {
-            ack = AckMode::Accept;
-        }
-        self.build(message.payload, ack, now);
+        let to_log = ack == AckMode::Spool && self.shared.has_log;
+        ack = match qos {
+            QoS::AtMostOnce if !(to_log && self.shared.config.spool_qos0) => AckMode::Accept,
+            _ if ack == AckMode::Spool && !to_log => AckMode::Stored,
+            _ => ack,
+        };
+        self.build(message, ack, now);
         if self.building.is_empty() {
             Err(matched)
         } else {
@@ -304,7 +369,7 @@ impl Intake {
     }
 
     /// Turns the outputs of the rules into records and adds up what they need.
-    fn build(&mut self, payload: &Bytes, ack: AckMode, now: Time) {
+    fn build(&mut self, message: &Message<'_>, ack: AckMode, now: Time) {
         let deadline = match (ack, self.shared.config.record_deadline) {
             (AckMode::Accept, Some(after)) => now + after,
             _ => Time::NEVER,
@@ -350,17 +415,22 @@ impl Intake {
             let hash = explicit_hash_key.unwrap_or_else(|| self.hashes.hash_key(&partition_key));
             self.building.push(Record {
                 seq: 0,
+                log: 0,
+                in_log: false,
+                lane: 0,
                 stream,
                 rule,
                 partition_key,
                 hash,
                 explicit: explicit_hash_key.is_some(),
-                data: owned(data, payload),
+                data: owned(data, message.payload),
                 admitted: now,
+                received_ms: message.timestamp_ms,
                 deadline,
                 ack,
                 ticket: None,
                 charge,
+                ends_publish: false,
             });
         }
         self.evaluated.records = outputs;
@@ -411,17 +481,27 @@ impl Intake {
         });
     }
 
-    fn admit_building(&mut self, waits: bool) -> Admission {
+    fn admit_building(&mut self, promise: Promise) -> Admission {
         let records = self.building.len() as u32;
         for record in &mut self.building {
             record.stream = self.needs[record.stream.index()].0.id();
+        }
+        if let Some(last) = self.building.last_mut() {
+            last.ends_publish = true;
+            if let Some(event) = promise.opens {
+                self.ids.push(IdEvent {
+                    at: self.outbox.len(),
+                    event,
+                    waiting: None,
+                });
+            }
         }
         self.outbox_bytes += self.needs.iter().map(|(_, bytes)| bytes).sum::<u64>();
         self.outbox.append(&mut self.building);
         if self.outbox_bytes >= OUTBOX_BYTES {
             self.flush();
         }
-        admission(waits, records)
+        admission(promise.ack, records)
     }
 
     fn without_room(
@@ -429,7 +509,7 @@ impl Intake {
         blocked: Blocked,
         policy: OnFull,
         publish: Publish,
-        waits: bool,
+        promise: Promise,
     ) -> Admission {
         match policy {
             OnFull::Reject if publish.may_reject && publish.qos != QoS::AtMostOnce => {
@@ -445,18 +525,18 @@ impl Intake {
                     stream.request_shed(*bytes);
                     self.shared.emit_ready(stream);
                 }
-                self.park(blocked, Some(publish.ticket), waits)
+                self.park(blocked, Some(publish.ticket), promise)
             }
-            OnFull::Block | OnFull::Reject => self.park(blocked, Some(publish.ticket), waits),
+            OnFull::Block | OnFull::Reject => self.park(blocked, Some(publish.ticket), promise),
         }
     }
 
-    fn park(&mut self, blocked: Blocked, ticket: Option<Ticket>, waits: bool) -> Admission {
+    fn park(&mut self, blocked: Blocked, ticket: Option<Ticket>, promise: Promise) -> Admission {
         let parked = Parked {
             records: std::mem::take(&mut self.building),
             needs: std::mem::take(&mut self.needs),
             ticket,
-            waits,
+            promise,
             blocked,
         };
         self.waiting.push(&self.shared, parked);
@@ -479,7 +559,7 @@ impl Intake {
         waiting.resume(&shared, |parked| {
             self.building = parked.records;
             self.needs = parked.needs;
-            let admission = self.admit_building(parked.waits);
+            let admission = self.admit_building(parked.promise);
             if let Some(ticket) = parked.ticket {
                 let Ticket {
                     connection,
@@ -510,11 +590,50 @@ impl Intake {
     }
 }
 
-fn admission(waits: bool, records: u32) -> Admission {
-    if waits && records > 0 {
-        Admission::Pending { records }
+fn admission(ack: AckMode, records: u32) -> Admission {
+    if ack != AckMode::Accept && records > 0 {
+        Admission::Pending { records, ack }
     } else {
         Admission::Done { matched: true }
+    }
+}
+
+/// What the publisher of a message was promised.
+#[derive(Debug)]
+pub(crate) struct Promise {
+    /// What its acknowledgement waits for.
+    ack: AckMode,
+    /// The packet id that the log takes over with its records.
+    opens: Option<Event>,
+}
+
+impl Promise {
+    /// Nobody waits.
+    pub(crate) const NONE: Self = Self {
+        ack: AckMode::Accept,
+        opens: None,
+    };
+
+    fn of(message: &Message<'_>, publish: Publish, ack: AckMode) -> Self {
+        let ack = match publish.qos {
+            QoS::AtMostOnce => AckMode::Accept,
+            _ => ack,
+        };
+        let owned = publish.qos == QoS::ExactlyOnce && ack == AckMode::Spool;
+        Self {
+            ack,
+            opens: message
+                .client_id
+                .filter(|_| owned)
+                .map(|client| Event::Open {
+                    client: client.to_owned(),
+                    id: publish.packet_id,
+                }),
+        }
+    }
+
+    fn waits(&self) -> bool {
+        self.ack != AckMode::Accept
     }
 }
 

@@ -1,7 +1,8 @@
 //! The pipeline between brokers and streams: intake, sequencer, lanes, settlement and acknowledgement release.
 //!
 //! A publish enters through the [`Intake`] of its ingest worker, which evaluates the rules, reserves room and stages
-//! the records. One [`Sequencer`] numbers what is staged and deals it to [`Lane`]s, one per open shard. The sink
+//! the records. One [`Sequencer`] numbers what is staged, writes to the log what is promised to be kept, and deals it to
+//! [`Lane`]s, one per open shard; a lane that has no room is refilled from the log later. The sink
 //! adapter takes batches from lanes through its [`SinkPort`] and settles every record through a [`Settlement`], which
 //! gives the room back and finishes the publish in its connection's [`AckRing`].
 //!
@@ -15,11 +16,19 @@ mod ack_ring;
 mod budget;
 mod config;
 mod control;
+mod dealer;
 mod hash_cache;
 mod intake;
 mod lane;
+mod lane_budget;
+mod lane_feed;
+mod log_status;
+mod log_writer;
 mod mailbox;
+#[cfg(test)]
+mod mutation;
 mod record;
+mod refill;
 mod sequencer;
 mod sequencer_thread;
 mod settlement;
@@ -35,10 +44,11 @@ pub use config::PipelineConfig;
 pub use control::{Conservation, Pipeline, PipelineControl};
 pub use intake::{Admission, Drained, Intake, Publish, Resumed};
 pub use lane::{Lane, LaneTable};
+pub use log_status::{LogCondition, LogStatus, OverloadStage};
 pub use record::{RECORD_OVERHEAD_BYTES, Record};
-pub use sequencer::Sequencer;
+pub use sequencer::{LogResult, LogTask, Sequencer};
 pub use sequencer_thread::SequencerThread;
 pub use settlement::{FailureReason, Settlement};
-pub use shared::{Finished, Wake};
+pub use shared::{Finished, Released, Wake};
 pub use sink::{SinkEvent, SinkPort};
 pub use stream::{Stream, StreamId, TooManyStreams};

@@ -12,8 +12,16 @@ pub const RECORD_OVERHEAD_BYTES: u32 = 256;
 /// One record on its way from a rule to a shard.
 #[derive(Debug)]
 pub struct Record {
-    /// Position in the order in which the sequencer took the records in; 0 before that.
+    /// Position in the order in which the sequencer dealt the records; 0 before that. A record that is read back from
+    /// the log gets a new one.
     pub seq: u64,
+    /// Its number in the log, which it keeps for life. For a record of mode `spool` that is not in the log because the
+    /// log could not be written, the number that the next record of the log could have had.
+    pub log: u64,
+    /// True when it is in the log.
+    pub in_log: bool,
+    /// Index of the lane that it was dealt to.
+    pub lane: u32,
     /// The stream it goes to.
     pub stream: StreamId,
     /// Index of the rule that produced it.
@@ -26,16 +34,21 @@ pub struct Record {
     pub explicit: bool,
     /// Payload, as it will be stored.
     pub data: Bytes,
-    /// When it was admitted.
+    /// When it was admitted, or read back.
     pub admitted: Time,
+    /// When its publish was received, milliseconds since the Unix epoch.
+    pub received_ms: i64,
     /// When it is given up; [`Time::NEVER`] for what was promised.
     pub deadline: Time,
     /// The mode its publish is acknowledged by.
     pub ack: AckMode,
     /// The publish that waits for this record, if one does.
     pub ticket: Option<Ticket>,
-    /// Bytes that it holds of the budgets until it is settled.
+    /// Bytes that it is counted with in the budget that holds it: in the ingest budget until it is settled or in the
+    /// log, after that in the budget of the lanes.
     pub charge: u32,
+    /// True for the last record of its publish: all of them go into one frame of the log.
+    pub ends_publish: bool,
 }
 
 impl Record {

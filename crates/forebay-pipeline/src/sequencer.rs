@@ -1,147 +1,120 @@
-//! The sequencer: gives every record its place in the one order and deals records to lanes.
+//! The sequencer: gives every record its place in the one order, makes durable what is promised to be, and deals.
 //!
 //! It is a state machine without a thread, a clock or a runtime; [`SequencerThread`](crate::SequencerThread) drives it
-//! in production. Only it deals to lanes, so the order of a lane is sequence order by construction.
+//! in production. It owns the log, the state of the lanes, and everything that decides between the two.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use forebay_core::{ShardMap, Time};
+use forebay_core::{Clock, Fs, Time};
+use forebay_metrics::Registry;
+use forebay_spool::{DiskFs, Done, Job, Spool};
 
-use crate::shared::{Control, SequencerWake, Shared, Wake};
-use crate::sink::SinkEvent;
-use crate::{LaneTable, Record, Stream};
+use crate::dealer::Dealer;
+use crate::log_writer::LogWriter;
+use crate::refill::{ReadResult, ReadTask, Refill};
+use crate::shared::{Control, Shared, Staged, Wake};
 
 /// Staged vectors taken in one step, per worker: keeps busy workers from making a step endless.
 const VECTORS_PER_STEP: usize = 64;
+/// Time between two looks for streams that nobody uses.
+const IDLE_INTERVAL: Duration = Duration::from_secs(1);
+/// Shortest time between two publications of the log's figures.
+const SHOW_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Where the records of one stream go.
+/// Work for the log that is done beside the sequencer's thread.
 #[derive(Debug)]
-enum Dealing {
-    /// Nowhere yet: its shards are not known.
-    Held(VecDeque<Record>),
-    /// To lanes. `tails[i]` is what lane `i` gets next.
-    Lanes {
-        table: Arc<LaneTable>,
-        tails: Box<[Vec<Record>]>,
-    },
-}
+pub struct LogTask<T>(Task<T>);
 
 #[derive(Debug)]
-struct StreamSlot {
-    stream: Arc<Stream>,
-    dealing: Dealing,
-    epoch: u64,
-    /// Lanes with something in their tail, each once.
-    dirty: Vec<usize>,
-    /// True while the stream is on the list of streams to look at in this step.
-    listed: bool,
-    /// Records held when they were last counted.
-    counted: usize,
+enum Task<T> {
+    Job(Job<T>),
+    Read(ReadTask<T>),
 }
 
-impl StreamSlot {
-    fn new(stream: Arc<Stream>) -> Self {
-        Self {
-            stream,
-            dealing: Dealing::Held(VecDeque::new()),
-            epoch: 0,
-            dirty: Vec::new(),
-            listed: false,
-            counted: 0,
-        }
+/// The result of a [`LogTask`], for [`Sequencer::finish_task`].
+#[derive(Debug)]
+pub struct LogResult<T>(TaskResult<T>);
+
+#[derive(Debug)]
+enum TaskResult<T> {
+    Job(Done<T>),
+    Read(ReadResult<T>),
+}
+
+impl<T: forebay_core::FsFile> LogTask<T> {
+    /// True for reading, false for writing: the two may be done at the same time.
+    pub fn reads(&self) -> bool {
+        matches!(self.0, Task::Read(_))
     }
 
-    fn deal(&mut self, record: Record) {
-        match &mut self.dealing {
-            Dealing::Held(held) => held.push_back(record),
-            Dealing::Lanes { table, tails } => {
-                let lane = table.map.lookup(record.hash);
-                let tail = &mut tails[lane];
-                if tail.is_empty() {
-                    self.dirty.push(lane);
-                }
-                tail.push(record);
-            }
-        }
+    /// Does the work. It may take long and may be done on any thread.
+    pub fn run<F: Fs<File = T>>(self, fs: &F) -> LogResult<T> {
+        LogResult(match self.0 {
+            Task::Job(job) => TaskResult::Job(job.run(fs)),
+            Task::Read(task) => TaskResult::Read(task.run()),
+        })
     }
+}
 
-    /// Pushes every tail that finds room. True when at least one batch was pushed.
-    fn push_tails(&mut self) -> bool {
-        let Dealing::Lanes { table, tails } = &mut self.dealing else {
-            return false;
-        };
-        let before = self.dirty.len();
-        self.dirty.retain(
-            |&lane| match table.lanes[lane].push(std::mem::take(&mut tails[lane])) {
-                Ok(()) => false,
-                Err(batch) => {
-                    tails[lane] = batch;
-                    true
-                }
-            },
-        );
-        self.dirty.len() < before
-    }
-
-    /// Everything that is not with the consumer, for dealing it again.
-    fn take_back(&mut self) -> Vec<Record> {
-        self.dirty.clear();
-        match std::mem::replace(&mut self.dealing, Dealing::Held(VecDeque::new())) {
-            Dealing::Held(held) => held.into(),
-            Dealing::Lanes { table, tails } => {
-                let queued = table
-                    .lanes
-                    .iter()
-                    .flat_map(|lane| std::iter::from_fn(|| lane.pop()));
-                queued.chain(tails).flatten().collect()
-            }
-        }
-    }
-
-    fn held(&self) -> usize {
-        match &self.dealing {
-            Dealing::Held(held) => held.len(),
-            Dealing::Lanes { tails, .. } => self.dirty.iter().map(|lane| tails[*lane].len()).sum(),
-        }
-    }
+/// The log and what refills lanes from it.
+#[derive(Debug)]
+struct LogSide<F: Fs> {
+    writer: LogWriter<F>,
+    refill: Refill<F>,
+    next_show: Time,
 }
 
 /// The sequencer's state. One step takes everything that is staged.
 #[derive(Debug)]
-pub struct Sequencer {
+pub struct Sequencer<F: Fs = DiskFs> {
     shared: Arc<Shared>,
-    wake: Arc<dyn Wake>,
-    slots: Vec<Option<StreamSlot>>,
-    /// Indices of streams that got something in this step or have dirty lanes, each once.
-    listed: Vec<usize>,
-    /// Records held here, over all streams.
-    held: usize,
-    taken: Vec<(usize, Vec<Record>)>,
-    next_seq: u64,
+    dealer: Dealer,
+    log: Option<Box<LogSide<F>>>,
+    taken: Vec<Staged>,
+    control: Vec<Control>,
     next_idle_check: Time,
 }
 
-impl std::fmt::Debug for dyn Wake {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Wake")
-    }
-}
-
-impl Sequencer {
+impl<F: Fs> Sequencer<F> {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        let wake: Arc<dyn Wake> = Arc::new(SequencerWake(Arc::clone(&shared)));
         Self {
+            dealer: Dealer::new(Arc::clone(&shared)),
             shared,
-            wake,
-            slots: Vec::new(),
-            listed: Vec::new(),
-            held: 0,
+            log: None,
             taken: Vec::new(),
-            next_seq: 1,
+            control: Vec::new(),
             next_idle_check: Time::ZERO,
         }
+    }
+
+    pub(crate) fn with_log(
+        shared: Arc<Shared>,
+        spool: Spool<F>,
+        clock: Arc<dyn Clock>,
+        registry: &Registry,
+    ) -> Self {
+        let mut sequencer = Self::new(Arc::clone(&shared));
+        let owed = spool.unsettled();
+        if !owed.is_empty() {
+            sequencer.dealer.expect_from(spool.watermark());
+            // What an earlier run admitted counts as admitted by this one, so that everything that ends was admitted.
+            shared
+                .counts
+                .accepted
+                .fetch_add(owed.len(), Ordering::SeqCst);
+        }
+        let refill = Refill::new(Arc::clone(&shared));
+        let mut log = Box::new(LogSide {
+            writer: LogWriter::new(spool, Arc::clone(&shared), clock, registry),
+            refill,
+            next_show: Time::ZERO,
+        });
+        log.count(&shared, &sequencer.dealer);
+        log.show(&shared, &sequencer.dealer);
+        sequencer.log = Some(log);
+        sequencer
     }
 
     /// Sets what is woken when there is something to do. Step once after it.
@@ -149,34 +122,112 @@ impl Sequencer {
         self.shared.sequencer_wake.set(wake);
     }
 
-    /// Takes what is staged, numbers it, deals it, and tells the sink which streams have something new. True when it
-    /// did anything: step again before sleeping.
+    /// Takes what is staged, numbers it, makes durable what is to be, deals it, and tells the sink which streams have
+    /// something new. With a log this may take as long as the disk does. True when it did anything: step again before
+    /// sleeping.
     pub fn step(&mut self, now: Time) -> bool {
         // While records move on from here they are counted nowhere rather than twice.
         self.shared.counts.sequencer.store(0, Ordering::SeqCst);
         self.take_staged();
         // Control comes after the staged records are taken: a stream is announced before its first record is staged,
         // so every record taken above finds its stream here.
-        let mut worked = !self.taken.is_empty();
-        let mut news = false;
         while let Some(control) = self.shared.control.pop() {
-            worked = true;
-            news |= self.control(control);
+            self.control.push(control);
         }
+        let mut worked = !self.taken.is_empty() || !self.control.is_empty();
+        // What was settled comes after control is taken: what the sink settled before it handed a map over is struck
+        // off before the rest is read from the log again.
+        if let Some(log) = &mut self.log {
+            worked |= log.writer.take_settled(&mut self.dealer, now);
+        }
+        let mut news = self.apply_control();
         self.deal_taken(now);
-        news |= self.push_all_tails();
-        if now >= self.next_idle_check {
-            self.next_idle_check = now + std::time::Duration::from_secs(1);
-            news |= self.close_idle(now);
+        if let Some(log) = &mut self.log {
+            worked |= log.step(&mut self.dealer, now);
+            log.count(&self.shared, &self.dealer);
+            if now >= log.next_show {
+                log.next_show = now + SHOW_INTERVAL;
+                log.show(&self.shared, &self.dealer);
+            }
         }
+        news |= self.dealer.push_tails();
+        if now >= self.next_idle_check {
+            self.next_idle_check = now + IDLE_INTERVAL;
+            if self.dealer.unknown_from().is_none() {
+                news |= self.dealer.close_idle(now);
+            }
+        }
+        let waiting = self.log.as_ref().map_or(0, |log| log.writer.held());
         self.shared
             .counts
             .sequencer
-            .store(self.held, Ordering::SeqCst);
+            .store(self.dealer.held() + waiting, Ordering::SeqCst);
         if news {
             self.shared.sink_wake.wake();
         }
         worked
+    }
+
+    /// When [`step`](Self::step) has something to do although nothing wakes its owner; [`Time::NEVER`] for never.
+    pub fn next_deadline(&self, now: Time) -> Time {
+        self.log.as_ref().map_or(Time::NEVER, |log| {
+            let refill = log.refill.next_deadline(&self.dealer, now);
+            log.writer.next_deadline().min(refill)
+        })
+    }
+
+    /// Work for the log that is to be done beside this thread. At most one task that reads and one that does not are
+    /// out at the same time.
+    pub fn take_task(&mut self, now: Time) -> Option<LogTask<F::File>> {
+        let log = self.log.as_mut()?;
+        if let Some(read) = log.refill.take_task() {
+            return Some(LogTask(Task::Read(read)));
+        }
+        let job = log.writer.spool.take_job(now)?;
+        Some(LogTask(Task::Job(job)))
+    }
+
+    /// Takes the result of a task. Step after it.
+    pub fn finish_task(&mut self, result: LogResult<F::File>, now: Time) {
+        let Some(log) = self.log.as_mut() else {
+            return;
+        };
+        match result.0 {
+            TaskResult::Job(done) => {
+                log.writer.spool.finish(done, now);
+                log.next_show = now;
+            }
+            TaskResult::Read(read) => {
+                let spool = &mut log.writer.spool;
+                log.refill.take(read, spool, &mut self.dealer, now);
+                // What was read is counted as being in memory before the sink can see it.
+                log.count(&self.shared, &self.dealer);
+            }
+        }
+    }
+
+    /// Publishes the figures of the log as they are now.
+    pub fn show(&mut self) {
+        if let Some(log) = &mut self.log {
+            log.show(&self.shared, &self.dealer);
+        }
+    }
+
+    /// The last step: returns the task that puts what is settled into the log for good. Give its result to
+    /// [`finish_task`](Self::finish_task) and drop the sequencer. No other task may be out.
+    pub fn finish(&mut self, now: Time) -> Option<LogTask<F::File>> {
+        self.step(now);
+        let log = self.log.as_mut()?;
+        log.writer.spool.want_checkpoint();
+        let job = log.writer.spool.take_job(now)?;
+        Some(LogTask(Task::Job(job)))
+    }
+
+    /// The disk that the log is on.
+    pub fn fs(&self) -> Option<Arc<F>> {
+        self.log
+            .as_ref()
+            .map(|log| Arc::clone(log.writer.spool.fs()))
     }
 
     fn take_staged(&mut self) {
@@ -188,132 +239,67 @@ impl Sequencer {
         }
     }
 
+    fn apply_control(&mut self) -> bool {
+        let news = !self.control.is_empty();
+        for control in self.control.drain(..) {
+            match control {
+                Control::Opened(stream) => self.dealer.opened(stream),
+                Control::Map {
+                    stream,
+                    map,
+                    returned,
+                } => self.dealer.install(&stream, map, returned),
+            }
+        }
+        news
+    }
+
     fn deal_taken(&mut self, now: Time) {
         let mut taken = std::mem::take(&mut self.taken);
-        for (worker, mut records) in taken.drain(..) {
-            let count = records.len();
-            for mut record in records.drain(..) {
-                record.seq = self.next_seq;
-                self.next_seq += 1;
-                self.deal(record, now);
+        for mut staged in taken.drain(..) {
+            let count = staged.records.len();
+            match &mut self.log {
+                Some(log) => log.writer.take(&mut staged, &mut self.dealer, now),
+                None => {
+                    for record in staged.records.drain(..) {
+                        self.dealer.deal(record, now);
+                    }
+                }
             }
-            let port = &self.shared.workers[worker];
+            let port = &self.shared.workers[staged.worker];
             port.staged_records.fetch_sub(count, Ordering::SeqCst);
             // A full list of spare vectors only means that this one is freed.
-            drop(port.spare.push(records));
+            drop(port.spare.push(staged.records));
         }
         self.taken = taken;
     }
 
-    fn deal(&mut self, record: Record, now: Time) {
-        let index = record.stream.index();
-        let slot = self.slots[index]
-            .as_mut()
-            .expect("a stream is announced before its records");
-        slot.stream
-            .last_used
-            .store(now.as_nanos(), Ordering::Relaxed);
-        slot.deal(record);
-        Self::list(&mut self.listed, slot, index);
-    }
-
-    fn list(listed: &mut Vec<usize>, slot: &mut StreamSlot, index: usize) {
-        if !std::mem::replace(&mut slot.listed, true) {
-            listed.push(index);
+    #[cfg(test)]
+    pub(crate) fn mutate(&mut self, mutation: crate::mutation::Mutation) {
+        if let Some(log) = &mut self.log {
+            log.writer.mutation = mutation;
+            log.refill.mutation = mutation;
         }
     }
+}
 
-    fn control(&mut self, control: Control) -> bool {
-        match control {
-            Control::Opened(stream) => {
-                let index = stream.id().index();
-                if self.slots.len() <= index {
-                    self.slots.resize_with(index + 1, || None);
-                }
-                self.slots[index] = Some(StreamSlot::new(Arc::clone(&stream)));
-                self.shared.emit(SinkEvent::Opened(stream));
-            }
-            Control::Map {
-                stream,
-                map,
-                returned,
-            } => self.install(&stream, map, returned),
-        }
-        true
+impl<F: Fs> LogSide<F> {
+    fn step(&mut self, dealer: &mut Dealer, now: Time) -> bool {
+        let worked = self.writer.step(dealer, now);
+        self.refill.step(&self.writer.spool, dealer, now);
+        worked
     }
 
-    /// Deals everything of the stream again under a new map, in sequence order.
-    fn install(&mut self, stream: &Arc<Stream>, map: Arc<ShardMap>, returned: Vec<Record>) {
-        let index = stream.id().index();
-        let slot = match self.slots.get_mut(index).and_then(Option::as_mut) {
-            Some(slot) if Arc::ptr_eq(&slot.stream, stream) => slot,
-            _ => {
-                // The stream was let go while its map was on the way: then nothing of it was pending.
-                debug_assert!(returned.is_empty(), "records of a stream that was let go");
-                return;
-            }
-        };
-        let mut records = slot.take_back();
-        records.extend(returned);
-        records.sort_unstable_by_key(|record| record.seq);
-        slot.epoch += 1;
-        let table = Arc::new(LaneTable::new(slot.epoch, map, &self.wake));
-        let tails = table.lanes.iter().map(|_| Vec::new()).collect();
-        slot.dealing = Dealing::Lanes {
-            table: Arc::clone(&table),
-            tails,
-        };
-        stream.set_table(Arc::clone(&table));
-        for record in records {
-            slot.deal(record);
-        }
-        Self::list(&mut self.listed, slot, index);
-        self.shared.emit(SinkEvent::Lanes {
-            stream: Arc::clone(stream),
-            table,
-        });
+    /// Counts what is owed and lies on the disk only.
+    fn count(&self, shared: &Shared, dealer: &Dealer) {
+        let owed = self.writer.spool.unsettled().len();
+        let on_disk = owed.saturating_sub(dealer.in_memory() as u64);
+        shared.counts.on_disk.store(on_disk, Ordering::SeqCst);
+        shared.counts.owed.store(owed, Ordering::SeqCst);
     }
 
-    fn push_all_tails(&mut self) -> bool {
-        let mut news = false;
-        let mut listed = std::mem::take(&mut self.listed);
-        listed.retain(|&index| {
-            let Some(slot) = &mut self.slots[index] else {
-                return false;
-            };
-            if slot.push_tails() && !slot.stream.ready.swap(true, Ordering::SeqCst) {
-                self.shared.emit(SinkEvent::Ready(Arc::clone(&slot.stream)));
-                news = true;
-            }
-            // Counted from the queues themselves, so that the conservation law compares two independent figures.
-            let held = slot.held();
-            self.held = self.held + held - std::mem::replace(&mut slot.counted, held);
-            slot.listed = !slot.dirty.is_empty();
-            slot.listed
-        });
-        self.listed = listed;
-        news
-    }
-
-    /// Lets streams go that nobody has used for the configured time.
-    fn close_idle(&mut self, now: Time) -> bool {
-        let idle = self.shared.config.stream_idle;
-        let mut closed_any = false;
-        for slot in &mut self.slots {
-            let Some(stream) = slot.as_ref().map(|slot| &slot.stream) else {
-                continue;
-            };
-            let last_used = Time::from_nanos(stream.last_used.load(Ordering::Relaxed));
-            if now.since(last_used) < idle || !self.shared.streams.close(stream) {
-                continue;
-            }
-            let id = stream.id();
-            *slot = None;
-            self.shared.emit(SinkEvent::Closed(id));
-            // The event is queued before the id is free, so the sink hears of the end before a new beginning.
-            self.shared.streams.forget(id);
-            closed_any = true;
-        }
-        closed_any
+    fn show(&mut self, shared: &Shared, dealer: &Dealer) {
+        let status = self.writer.show(dealer, self.refill.read_error());
+        shared.log_status.store(Some(Arc::new(status)));
     }
 }

@@ -1,12 +1,13 @@
 //! Settlement: where every record ends, exactly once.
 //!
 //! Settling gives the record's bytes back to its budgets, counts it, and finishes the publish that waits for it. What
-//! is finished leaves in one list per worker and answer.
+//! is finished leaves in one list per worker and answer. A record of the log goes to the sequencer, which strikes it
+//! off there.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::shared::{Finished, Shared};
+use crate::shared::{Finished, SettledLog, Shared};
 use crate::{Record, Stream};
 
 /// Why a record failed for good.
@@ -68,6 +69,8 @@ pub struct Settlement {
     freed_total: u64,
     stored: u64,
     failed: u64,
+    /// Records of the log among them.
+    logged: Vec<SettledLog>,
     /// Stored and failed records by rule, and the rules that have any, each once.
     by_rule: Box<[(u64, u64)]>,
     rules: Vec<u32>,
@@ -84,6 +87,7 @@ impl Settlement {
             freed_total: 0,
             stored: 0,
             failed: 0,
+            logged: Vec::new(),
             by_rule,
             rules: Vec::new(),
         }
@@ -116,6 +120,17 @@ impl Settlement {
         } else {
             of_rule_stored
         }) += 1;
+        if record.in_log {
+            // Its publish was answered when it was written, and its bytes were given back then; the sequencer, which
+            // owns the log and the places in the lanes, does the rest.
+            self.logged.push(SettledLog {
+                log: record.log,
+                stream: record.stream,
+                lane: record.lane,
+                charge: record.charge,
+            });
+            return;
+        }
         let charge = u64::from(record.charge);
         self.freed_total += charge;
         match &mut self.freed {
@@ -161,6 +176,15 @@ impl Settlement {
         counts
             .failed
             .fetch_add(std::mem::take(&mut self.failed), Ordering::SeqCst);
+        if !self.logged.is_empty() {
+            let room_for_next = Vec::with_capacity(self.logged.len());
+            let logged = std::mem::replace(&mut self.logged, room_for_next);
+            self.shared.settled.push(logged);
+            self.shared.sequencer_wake.wake();
+        }
+        if self.freed_total == 0 {
+            return;
+        }
         self.free_stream();
         self.shared
             .ingest

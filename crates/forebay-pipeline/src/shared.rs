@@ -1,19 +1,21 @@
 //! What the ends of the pipeline share: budgets, mailboxes and counts. Everything here is an atomic or a queue.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwapOption;
 use crossbeam::queue::ArrayQueue;
 use crossbeam::utils::CachePadded;
 use forebay_core::ShardMap;
+use forebay_spool::Event;
 
 use crate::budget::Budget;
 use crate::mailbox::Mailbox;
 use crate::sink::SinkEvent;
 use crate::stream::Streams;
 use crate::tally::ActionCounters;
-use crate::{PipelineConfig, Record, Stream};
+use crate::{LogStatus, OverloadStage, PipelineConfig, Record, Stream, StreamId};
 
 /// Wakes the owner of a mailbox. May be called from any thread, often, and when there is nothing to do.
 pub trait Wake: Send + Sync {
@@ -69,6 +71,8 @@ pub(crate) struct WorkerPort {
     pub(crate) spare: ArrayQueue<Vec<Record>>,
     /// Bounded by the acknowledgement rings, in which every entry has an open slot.
     pub(crate) finished: Mailbox<Vec<Finished>>,
+    /// Bounded by the packet ids that the clients may have open.
+    pub(crate) released: Mailbox<Released>,
     /// The worker has parked messages.
     pub(crate) waiting: AtomicBool,
     /// Room was given back since the worker last looked.
@@ -82,11 +86,50 @@ impl WorkerPort {
             staged_records: AtomicUsize::new(0),
             spare: ArrayQueue::new(SPARE_VECTORS),
             finished: Mailbox::new(),
+            released: Mailbox::new(),
             waiting: AtomicBool::new(false),
             room: AtomicBool::new(false),
             wake: WakeSlot::default(),
         }
     }
+}
+
+/// A QoS 2 packet id was released: its PUBCOMP may leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Released {
+    /// Index of the connection on its worker.
+    pub connection: u32,
+    /// Tells apart the connections that used the index.
+    pub generation: u32,
+    /// The packet id.
+    pub packet_id: u16,
+}
+
+/// A change of the QoS 2 packet ids that the log owns, at its place among the records of a worker.
+#[derive(Debug)]
+pub(crate) struct IdEvent {
+    /// Index of the record that it stands before; the records of the publish that opens an id follow it.
+    pub(crate) at: usize,
+    pub(crate) event: Event,
+    /// Who waits for it, on which worker.
+    pub(crate) waiting: Option<Released>,
+}
+
+/// What a worker hands over in one turn.
+#[derive(Debug, Default)]
+pub(crate) struct Staged {
+    pub(crate) worker: usize,
+    pub(crate) records: Vec<Record>,
+    pub(crate) ids: Vec<IdEvent>,
+}
+
+/// A record of the log that needs no place in a lane any more.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SettledLog {
+    pub(crate) log: u64,
+    pub(crate) stream: StreamId,
+    pub(crate) lane: u32,
+    pub(crate) charge: u32,
 }
 
 /// What the sequencer is told besides records.
@@ -113,6 +156,10 @@ pub(crate) struct Counts {
     pub(crate) sequencer: AtomicUsize,
     /// Records that the sink holds.
     pub(crate) sink: AtomicUsize,
+    /// Records that are owed, lie in the log, and are nowhere in memory.
+    pub(crate) on_disk: AtomicU64,
+    /// Records that are owed and lie in the log, in memory or not.
+    pub(crate) owed: AtomicU64,
     /// Messages that are parked.
     pub(crate) parked: AtomicUsize,
 }
@@ -125,10 +172,17 @@ pub(crate) struct Shared {
     pub(crate) ingest_waiters: AtomicU32,
     pub(crate) streams: Streams,
     pub(crate) workers: Box<[CachePadded<WorkerPort>]>,
-    /// What the workers handed over, with the index of each. One queue for all of them: what one worker hands over
-    /// after another has done so is sequenced after it, which keeps the order of a device that reconnects. Bounded by
-    /// the ingest budget, of which every staged record holds its part.
-    pub(crate) staged: Mailbox<(usize, Vec<Record>)>,
+    /// What the workers handed over. One queue for all of them: what one worker hands over after another has done so
+    /// is sequenced after it, which keeps the order of a device that reconnects. Bounded by the ingest budget, of
+    /// which every staged record holds its part, and by the packet ids that clients may have open.
+    pub(crate) staged: Mailbox<Staged>,
+    /// True when there is a log.
+    pub(crate) has_log: bool,
+    /// Records of the log that were settled. Bounded by the budget of the lanes, of which each holds its part.
+    pub(crate) settled: Mailbox<Vec<SettledLog>>,
+    /// How full the log is, as an [`OverloadStage`](crate::OverloadStage).
+    pub(crate) overload: AtomicU8,
+    pub(crate) log_status: ArcSwapOption<LogStatus>,
     /// At most two entries per stream in use and map change.
     pub(crate) control: Mailbox<Control>,
     /// At most one entry of each kind per stream in use.
@@ -136,13 +190,20 @@ pub(crate) struct Shared {
     pub(crate) sequencer_wake: WakeSlot,
     pub(crate) sink_wake: WakeSlot,
     pub(crate) counts: Counts,
-    /// How the actions of each rule ended, by rule index.
+    /// How the actions of each rule ended, by rule index; one more for rules that are gone and have records in the log.
     pub(crate) actions: Box<[ActionCounters]>,
+    /// Names of the rules, by rule index.
+    pub(crate) rule_names: Box<[Arc<str>]>,
     pub(crate) draining: AtomicBool,
 }
 
 impl Shared {
-    pub(crate) fn new(config: PipelineConfig, actions: Box<[ActionCounters]>) -> Self {
+    pub(crate) fn new(
+        config: PipelineConfig,
+        actions: Box<[ActionCounters]>,
+        rule_names: Box<[Arc<str>]>,
+        has_log: bool,
+    ) -> Self {
         let share = (config.ingest_bytes as f64 * config.per_stream_share) as u64;
         Self {
             ingest: Budget::new(config.ingest_bytes),
@@ -152,15 +213,30 @@ impl Shared {
                 .map(|_| CachePadded::new(WorkerPort::new()))
                 .collect(),
             staged: Mailbox::new(),
+            has_log,
+            settled: Mailbox::new(),
+            overload: AtomicU8::new(0),
+            log_status: ArcSwapOption::empty(),
             control: Mailbox::new(),
             events: Mailbox::new(),
             sequencer_wake: WakeSlot::default(),
             sink_wake: WakeSlot::default(),
             counts: Counts::default(),
             actions,
+            rule_names,
             draining: AtomicBool::new(false),
             config,
         }
+    }
+
+    /// True when no worker has handed anything over that the sequencer has not taken.
+    pub(crate) fn nothing_staged(&self) -> bool {
+        self.staged.is_empty()
+    }
+
+    /// How full the log is.
+    pub(crate) fn overload_stage(&self) -> OverloadStage {
+        OverloadStage::from_level(self.overload.load(Ordering::Relaxed))
     }
 
     /// Tells every worker with parked messages that room was given back.

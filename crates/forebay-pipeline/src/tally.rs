@@ -17,7 +17,10 @@ pub(crate) struct ActionCounters {
     pub(crate) failure: Counter,
 }
 
-/// The counters of every rule's actions, by rule index.
+/// The label of rules that are gone and still have records in the log.
+const RETIRED: &str = "retired";
+
+/// The counters of every rule's actions, by rule index, and behind them those of rules that are gone.
 pub(crate) fn action_counters(
     rules: &RuleSet,
     registry: &Registry,
@@ -25,12 +28,11 @@ pub(crate) fn action_counters(
 ) -> Box<[ActionCounters]> {
     let rules = rules.rules().iter().enumerate();
     rules
-        .map(|(index, rule)| {
-            let rule = label_of(index, rule.name(), label_limit);
-            ActionCounters {
-                success: action_counter(registry, rule, "success"),
-                failure: action_counter(registry, rule, "failure"),
-            }
+        .map(|(index, rule)| label_of(index, rule.name(), label_limit))
+        .chain([RETIRED])
+        .map(|rule| ActionCounters {
+            success: action_counter(registry, rule, "success"),
+            failure: action_counter(registry, rule, "failure"),
         })
         .collect()
 }

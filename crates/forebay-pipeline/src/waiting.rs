@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use forebay_core::Ticket;
 
 use crate::budget::NoRoom;
+use crate::intake::Promise;
 use crate::shared::Shared;
 use crate::{Record, Stream, StreamId};
 
@@ -39,8 +40,8 @@ pub(crate) struct Parked {
     pub(crate) needs: Needs,
     /// The publish behind it; `None` for wills.
     pub(crate) ticket: Option<Ticket>,
-    /// Whether its acknowledgement waits for its records.
-    pub(crate) waits: bool,
+    /// What its publisher was promised.
+    pub(crate) promise: Promise,
     pub(crate) blocked: Blocked,
 }
 

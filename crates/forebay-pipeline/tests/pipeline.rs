@@ -32,6 +32,7 @@ fn config() -> PipelineConfig {
         max_streams: 4,
         stream_idle: Duration::from_secs(600),
         rule_label_limit: 10,
+        ..PipelineConfig::default()
     }
 }
 
@@ -62,7 +63,8 @@ struct Bed {
 impl Bed {
     fn new(config: PipelineConfig, rules: &Arc<RuleSet>) -> Self {
         let registry = Registry::new();
-        let pipeline = Pipeline::new(config, rules, &registry, &mut SeededEntropy::new(1));
+        let pipeline: Pipeline =
+            Pipeline::new(config, rules, &registry, &mut SeededEntropy::new(1));
         Self {
             pipeline,
             tables: Vec::new(),
@@ -97,6 +99,7 @@ impl Bed {
             ticket,
             listener_ack: AckMode::Stored,
             may_reject: true,
+            packet_id: 1,
         };
         let admission = self.pipeline.intakes[worker].publish(&message, publish, NOW);
         (admission, ticket)
@@ -181,7 +184,13 @@ fn records_reach_the_lane_of_their_shard_in_order_and_finish_their_publish() {
         let topic = format!("dt/key-{}", index % 4);
         let (admission, ticket) =
             bed.publish(index % 2, &topic, &[b'0' + index as u8], QoS::AtLeastOnce);
-        assert_eq!(admission, Admission::Pending { records: 1 });
+        assert_eq!(
+            admission,
+            Admission::Pending {
+                records: 1,
+                ack: AckMode::Stored
+            }
+        );
         tickets.push(ticket);
     }
     bed.run(3);
@@ -258,7 +267,10 @@ fn the_strictest_rule_decides_and_the_publish_waits_for_every_record() {
     let mut bed = Bed::new(config(), &set);
     assert_eq!(
         bed.publish(0, "dt/1", b"x", QoS::ExactlyOnce).0,
-        Admission::Pending { records: 2 }
+        Admission::Pending {
+            records: 2,
+            ack: AckMode::Stored
+        }
     );
     bed.run(1);
     let first = bed.take("s").remove(0);
@@ -326,11 +338,11 @@ fn parked_messages_resume_in_order_when_room_is_given_back() {
     bed.settle(records, false);
     let resumed = bed.drain(0).resumed;
     assert_eq!(resumed.iter().map(|r| r.slot).collect::<Vec<_>>(), waiting);
-    assert!(
-        resumed
-            .iter()
-            .all(|r| r.admission == Admission::Pending { records: 1 })
-    );
+    assert!(resumed.iter().all(|r| r.admission
+        == Admission::Pending {
+            records: 1,
+            ack: AckMode::Stored
+        }));
     assert_eq!(bed.drain(1).resumed.len(), 1);
     bed.run(1);
     let records = bed.take("s").remove(0);
@@ -379,7 +391,7 @@ fn drop_newest_loses_only_the_newcomer_and_counts_it() {
     };
     let registry = Registry::new();
     let set = rules(&[("d", "SELECT * FROM 'dt/#'", "s", drop)]);
-    let pipeline = Pipeline::new(config(), &set, &registry, &mut SeededEntropy::new(1));
+    let pipeline: Pipeline = Pipeline::new(config(), &set, &registry, &mut SeededEntropy::new(1));
     let mut bed = Bed {
         pipeline,
         tables: Vec::new(),
@@ -457,7 +469,7 @@ fn idle_streams_are_let_go_and_come_back() {
         RuleSettings::default(),
     )]);
     let registry = Registry::new();
-    let pipeline = Pipeline::new(config(), &set, &registry, &mut SeededEntropy::new(1));
+    let pipeline: Pipeline = Pipeline::new(config(), &set, &registry, &mut SeededEntropy::new(1));
     let mut bed = Bed {
         pipeline,
         tables: Vec::new(),

@@ -55,6 +55,7 @@ mod reader;
 mod record;
 mod recovery;
 mod replay;
+mod room;
 mod scan;
 mod segment;
 mod spool;

@@ -45,6 +45,11 @@ impl OpenIds {
             .is_some_and(|ids| ids.contains(&id))
     }
 
+    /// True when the client has any open id.
+    pub fn has_client(&self, client: &str) -> bool {
+        self.clients.contains_key(client)
+    }
+
     /// All open ids by client.
     pub fn iter(&self) -> impl Iterator<Item = (&str, u16)> {
         self.clients

@@ -7,10 +7,10 @@ use rumqttd::protocol::{
 
 use super::Connection;
 use crate::outcome::{Cause, Version};
-use crate::session::Stage;
+use crate::session::{InboundId, Stage};
 use crate::slot::{AckCode, Reply};
 use crate::worker::Worker;
-use forebay_core::Time;
+use forebay_core::{AckMode, Time};
 
 /// Bytes of a PUBACK or PUBREC with a short reason string, without its text.
 const EXPLAINED_BYTES: usize = 9;
@@ -22,6 +22,12 @@ impl Connection {
             worker.slot(self.key).and_then(|slot| slot.ring.pop_ready())
         {
             self.answer(worker, &reply, failed, now);
+        }
+        let released = worker
+            .slot(self.key)
+            .map(|slot| std::mem::take(&mut slot.released));
+        for pkid in released.into_iter().flatten() {
+            self.complete(worker, pkid, PubCompReason::Success);
         }
     }
 
@@ -49,7 +55,8 @@ impl Connection {
                 // A refused publish has no PUBREL (MQTT 5.0, 4.3.3); its id is free again.
                 session.inbound_ids.remove(pkid);
             } else {
-                session.inbound_ids.answered(pkid);
+                let in_log = reply.ack == AckMode::Spool && !failed;
+                session.inbound_ids.answered(pkid, in_log);
             }
         }
         let reason = pubrec_reason(code);
@@ -69,18 +76,33 @@ impl Connection {
         wanted.then(|| text.to_owned())
     }
 
+    /// The second half of a QoS 2 publish. Where the log owns the packet id its release must be durable before PUBCOMP
+    /// leaves: the client may use the id for another message then, which a restart must not take for a repetition.
     pub(super) fn pubrel(&mut self, worker: &mut Worker, pkid: u16) -> Result<(), Cause> {
-        let known = self
-            .session
-            .as_mut()
-            .is_some_and(|session| session.inbound_ids.remove(pkid));
-        let reason = if known {
-            PubCompReason::Success
-        } else {
-            PubCompReason::PacketIdentifierNotFound
+        let Some(session) = &mut self.session else {
+            return Ok(());
         };
-        self.send(worker, Packet::PubComp(PubComp { pkid, reason }, None));
+        match session.inbound_ids.get(pkid) {
+            Some(InboundId::ReceivedInLog) => {
+                session.inbound_ids.releasing(pkid);
+                worker.release(self.key, &session.client_id, pkid);
+            }
+            // The answer to the first one is on its way.
+            Some(InboundId::Releasing) => {}
+            Some(InboundId::Pending | InboundId::Received) => {
+                self.complete(worker, pkid, PubCompReason::Success);
+            }
+            None => self.complete(worker, pkid, PubCompReason::PacketIdentifierNotFound),
+        }
         Ok(())
+    }
+
+    /// Ends a QoS 2 publish.
+    fn complete(&mut self, worker: &mut Worker, pkid: u16, reason: PubCompReason) {
+        if let Some(session) = &mut self.session {
+            session.inbound_ids.remove(pkid);
+        }
+        self.send(worker, Packet::PubComp(PubComp { pkid, reason }, None));
     }
 
     pub(super) fn puback(&mut self, pkid: u16) -> Result<(), Cause> {

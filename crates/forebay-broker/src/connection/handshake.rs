@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use forebay_core::{Entropy, Time};
+use forebay_pipeline::OverloadStage;
 use rumqttd::protocol::{ConnAck, ConnAckProperties, ConnectReturnCode, Packet};
 use tracing::{info, warn};
 
@@ -76,6 +77,10 @@ impl Connection {
             worker.tally.limit(Limit::Connections);
             return Err(cause);
         }
+        if worker.intake.overload() >= OverloadStage::Refusing {
+            worker.tally.limit(Limit::Spool);
+            return Err(Cause::Quota);
+        }
         if self.shared.draining.load(Ordering::Relaxed) {
             return Err(Cause::Draining);
         }
@@ -143,6 +148,7 @@ impl Connection {
             return;
         };
         slot.client_id = Some(Arc::clone(&client_id));
+        worker.begin_session(&client_id);
         self.log_start(worker, &client_id, &request, at.now);
         let window = request
             .receive_maximum

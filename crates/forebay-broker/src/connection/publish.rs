@@ -119,7 +119,7 @@ impl Connection {
         };
         match session.inbound_ids.get(packet_id) {
             Some(InboundId::Pending) => return Ok(true),
-            Some(InboundId::Received) => {
+            Some(InboundId::Received | InboundId::ReceivedInLog | InboundId::Releasing) => {
                 self.answer_now(worker, packet_id, true, AckCode::Success, at);
                 return Ok(true);
             }
@@ -239,7 +239,7 @@ impl Connection {
                 .ok_or(Cause::ServerError)?
         };
         let properties = publish.properties.as_deref();
-        let admission = self.admit(worker, accepted, properties, slot, at);
+        let admission = self.admit(worker, accepted, properties, (slot, publish.packet_id), at);
         if admission == Admission::Rejected {
             worker.tally.rejected(Rejected::Overload);
         } else if let Some(publication) = publication.filter(|_| targets > 0) {
@@ -257,7 +257,7 @@ impl Connection {
         worker: &mut Worker,
         accepted: &Accepted<'_>,
         properties: Option<&PublishProperties>,
-        slot: u32,
+        (slot, packet_id): (u32, u16),
         at: Moment,
     ) -> Admission {
         let origin = Origin {
@@ -277,6 +277,7 @@ impl Connection {
             ticket: Worker::ticket(self.key, slot),
             listener_ack: self.listener.config.ack,
             may_reject: self.version == Version::V5,
+            packet_id,
         };
         worker.admit(self.key, &message, publish, at.now)
     }
@@ -296,15 +297,16 @@ impl Connection {
                 }
                 state.ring.complete(slot);
             }
-            Admission::Pending { records } => {
-                reply.ack = AckMode::Stored;
+            Admission::Pending { records, ack } => {
+                reply.ack = ack;
                 state.ring.pending(slot, records);
             }
             Admission::Rejected => {
                 reply.code = AckCode::QuotaExceeded;
                 state.ring.complete(slot);
             }
-            Admission::Parked => reply.ack = AckMode::Stored,
+            // What it waits for is known when there is room for it.
+            Admission::Parked => {}
         }
     }
 }

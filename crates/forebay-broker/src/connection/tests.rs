@@ -32,9 +32,11 @@ fn bed() -> Bed {
         max_streams: 4,
         stream_idle: Duration::from_secs(600),
         rule_label_limit: 4,
+        ..PipelineConfig::default()
     };
     let rules = Arc::new(RuleSet::build(Vec::new(), RuleLimits::default()).unwrap());
-    let mut pipeline = Pipeline::new(config, &rules, &registry, &mut SeededEntropy::new(1));
+    let mut pipeline: Pipeline =
+        Pipeline::new(config, &rules, &registry, &mut SeededEntropy::new(1));
     let limits = BrokerLimits {
         connects_burst_per_client: u32::MAX,
         retained_messages: 100,

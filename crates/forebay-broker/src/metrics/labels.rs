@@ -54,6 +54,7 @@ labels! {
         Filters => "filters_per_subscribe",
         UserProperties => "user_properties",
         RetainedMessages => "retained_messages",
+        Spool => "spool",
         Connections => "connections",
         ConnectsPerSecond => "connects_per_second",
         ConnectsPerClient => "connects_per_second_per_client",

@@ -76,7 +76,7 @@ impl Plan {
 
     pub(crate) fn try_start(self) -> Result<Bed, StartError> {
         let registry = Registry::new();
-        let pipeline = Pipeline::new(
+        let pipeline: Pipeline = Pipeline::new(
             PipelineConfig {
                 workers: self.workers,
                 ingest_bytes: self.ingest_bytes,
@@ -88,6 +88,7 @@ impl Plan {
                 max_streams: 10,
                 stream_idle: Duration::from_secs(600),
                 rule_label_limit: 10,
+                ..PipelineConfig::default()
             },
             &rules(),
             &registry,

@@ -263,6 +263,8 @@ impl<A: KinesisApi> Sender<A> {
         sink.installing = true;
         self.held = sink.count_held(self.held);
         self.port.set_held(self.held);
+        // Whatever is settled must be known before the rest is dealt again, or it would be sent twice.
+        self.settlement.flush();
         self.port.install_map(&sink.stream, map, returned);
     }
 

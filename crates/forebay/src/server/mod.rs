@@ -107,7 +107,7 @@ impl Server {
         facts::register(&config, &registry);
         let phase = Arc::new(Phase::default());
         let mut entropy = SeededEntropy::new(SeededEntropy::from_os().next_u64());
-        let mut pipeline = Pipeline::new(
+        let mut pipeline: Pipeline = Pipeline::new(
             settings::pipeline(&config),
             &config.rule_set,
             &registry,

@@ -19,6 +19,8 @@ pub(super) fn pipeline(config: &Config) -> PipelineConfig {
     PipelineConfig {
         workers: usize::from(config.server.workers),
         ingest_bytes: config.memory.ingest,
+        lanes_bytes: config.memory.lanes,
+        refill_bytes: config.memory.refill,
         per_stream_share: config.memory.per_stream_share,
         on_full: config.memory.on_full,
         ordering: config.kinesis.ordering,
@@ -26,6 +28,9 @@ pub(super) fn pipeline(config: &Config) -> PipelineConfig {
         output_bytes_per_message: config.limits.output_bytes_per_message,
         max_streams: config.kinesis.max_streams as usize,
         stream_idle: config.kinesis.stream_idle,
+        commit_max_delay: config.spool.commit_max_delay,
+        on_spool_failure: config.spool.on_failure,
+        spool_qos0: config.spool.qos0,
         rule_label_limit: config.metrics.rule_label_limit as usize,
     }
 }

@@ -1,0 +1,644 @@
+//! The dealer: every record to the lane of its shard, in the one order.
+//!
+//! It is the part of the sequencer that knows the streams. Only it puts anything into lanes, so the order of a lane is
+//! the order in which it dealt.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use forebay_core::{AckMode, ShardMap, StreamName, Time};
+
+use crate::lane_budget::LaneBudget;
+use crate::lane_feed::{Lag, LaneFeed, Offered};
+use crate::shared::{SequencerWake, SettledLog, Shared, Wake};
+use crate::sink::SinkEvent;
+use crate::stream::TooManyStreams;
+use crate::{LaneTable, Record, Stream};
+
+/// Where the records of one stream go.
+#[derive(Debug)]
+enum Dealing {
+    /// Nowhere yet: its shards are not known. What is in the log waits there, from this number on.
+    Held(VecDeque<Record>, Option<u64>),
+    /// To lanes; `feeds[i]` is for lane `i`.
+    Lanes {
+        table: Arc<LaneTable>,
+        feeds: Box<[LaneFeed]>,
+    },
+}
+
+#[derive(Debug)]
+struct StreamSlot {
+    stream: Arc<Stream>,
+    dealing: Dealing,
+    epoch: u64,
+    /// Records of the log that are in memory.
+    in_memory: usize,
+    /// Lanes that lag; 1 when the shards are not known and something waits for them in the log.
+    lagging: usize,
+    /// Lanes with something in their tail, each once.
+    dirty: Vec<usize>,
+    /// True while the stream is on the list of streams to look at in this step.
+    listed: bool,
+    /// Records held when they were last counted.
+    counted: usize,
+}
+
+impl StreamSlot {
+    fn new(stream: Arc<Stream>) -> Self {
+        Self {
+            stream,
+            dealing: Dealing::Held(VecDeque::new(), None),
+            epoch: 0,
+            in_memory: 0,
+            lagging: 0,
+            dirty: Vec::new(),
+            listed: false,
+            counted: 0,
+        }
+    }
+
+    /// Pushes every tail that finds room. True when at least one batch was pushed.
+    fn push_tails(&mut self) -> bool {
+        let Dealing::Lanes { table, feeds } = &mut self.dealing else {
+            return false;
+        };
+        let before = self.dirty.len();
+        self.dirty.retain(|&lane| {
+            let tail = &mut feeds[lane].tail;
+            match table.lanes[lane].push(std::mem::take(tail)) {
+                Ok(()) => false,
+                Err(batch) => {
+                    *tail = batch;
+                    true
+                }
+            }
+        });
+        self.dirty.len() < before
+    }
+
+    fn held(&self) -> usize {
+        match &self.dealing {
+            Dealing::Held(held, _) => held.len(),
+            // Only lanes that lag hold something besides their tail.
+            Dealing::Lanes { feeds, .. } if self.lagging == 0 => {
+                self.dirty.iter().map(|lane| feeds[*lane].tail.len()).sum()
+            }
+            Dealing::Lanes { feeds, .. } => feeds.iter().map(LaneFeed::held).sum(),
+        }
+    }
+}
+
+/// A lane that takes part in a pass over the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Member {
+    pub(crate) stream: usize,
+    pub(crate) lane: usize,
+    pub(crate) cursor: u64,
+    /// Its part of the hash key range.
+    pub(crate) from: u128,
+    pub(crate) to: u128,
+}
+
+/// Streams, lanes, and what goes into them.
+#[derive(Debug)]
+pub(crate) struct Dealer {
+    shared: Arc<Shared>,
+    wake: Arc<dyn Wake>,
+    slots: Vec<Option<StreamSlot>>,
+    /// Indices of streams that got something in this step or have dirty lanes, each once.
+    listed: Vec<usize>,
+    /// Records held here, over all streams.
+    held: usize,
+    next_seq: u64,
+    budget: LaneBudget,
+    /// Records of the log that are in memory, over all streams.
+    in_memory: usize,
+    /// Lanes that lag, and streams whose records wait in the log for their shards to be known.
+    lagging: usize,
+    /// From here on the log may have records of streams that are not in use yet. `None` when all are known.
+    unknown_from: Option<u64>,
+}
+
+impl std::fmt::Debug for dyn Wake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Wake")
+    }
+}
+
+impl Dealer {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        let wake: Arc<dyn Wake> = Arc::new(SequencerWake(Arc::clone(&shared)));
+        let budget = LaneBudget::new(shared.config.lanes_bytes, shared.config.per_stream_share);
+        Self {
+            shared,
+            wake,
+            slots: Vec::new(),
+            listed: Vec::new(),
+            held: 0,
+            next_seq: 1,
+            budget,
+            in_memory: 0,
+            lagging: 0,
+            unknown_from: None,
+        }
+    }
+
+    /// The log has records from an earlier run, from this number on.
+    pub(crate) fn expect_from(&mut self, log: u64) {
+        self.unknown_from = Some(log);
+    }
+
+    /// From where on the log may have records of streams that are not in use yet.
+    pub(crate) fn unknown_from(&self) -> Option<u64> {
+        self.unknown_from
+    }
+
+    /// The streams of all records before `log` are in use, or those of all records.
+    pub(crate) fn known_up_to(&mut self, log: u64, all: bool) {
+        self.unknown_from = match all {
+            true => None,
+            false => self.unknown_from.map(|from| from.max(log)),
+        };
+    }
+
+    /// Records held here.
+    pub(crate) fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Records of the log that are in memory: held here, in lanes, or at the sender.
+    pub(crate) fn in_memory(&self) -> usize {
+        self.in_memory
+    }
+
+    /// Bytes of the records of the log that are in memory.
+    pub(crate) fn lane_bytes(&self) -> u64 {
+        self.budget.used()
+    }
+
+    /// Lanes that lag.
+    pub(crate) fn lagging(&self) -> usize {
+        self.lagging
+    }
+
+    /// Makes a stream known.
+    pub(crate) fn opened(&mut self, stream: Arc<Stream>) {
+        let index = stream.id().index();
+        if self.slots.len() <= index {
+            self.slots.resize_with(index + 1, || None);
+        }
+        if self.slots[index].is_none() {
+            let mut slot = StreamSlot::new(Arc::clone(&stream));
+            if let Some(from) = self.unknown_from {
+                // The log may have older records for it.
+                slot.dealing = Dealing::Held(VecDeque::new(), Some(from));
+                slot.lagging = 1;
+                self.lagging += 1;
+            }
+            self.slots[index] = Some(slot);
+            self.shared.emit(SinkEvent::Opened(stream));
+        }
+    }
+
+    /// The stream of a record that was found in the log, opened if it is not in use.
+    pub(crate) fn open(
+        &mut self,
+        name: &StreamName,
+        now: Time,
+    ) -> Result<Arc<Stream>, TooManyStreams> {
+        let mut new = None;
+        let stream = self
+            .shared
+            .streams
+            .open(name, now, |stream| new = Some(Arc::clone(stream)))?;
+        if let Some(new) = new {
+            self.opened(new);
+        }
+        Ok(stream)
+    }
+
+    /// The stream of a name as the log writes it, if it is in use here.
+    pub(crate) fn stream(&self, index: usize) -> Option<&Arc<Stream>> {
+        self.slots.get(index)?.as_ref().map(|slot| &slot.stream)
+    }
+
+    fn slot(&mut self, index: usize, now: Time) -> &mut StreamSlot {
+        let slot = self.slots[index]
+            .as_mut()
+            .expect("a stream is announced before its records");
+        slot.stream
+            .last_used
+            .store(now.as_nanos(), Ordering::Relaxed);
+        if !std::mem::replace(&mut slot.listed, true) {
+            self.listed.push(index);
+        }
+        slot
+    }
+
+    fn number(next_seq: &mut u64, record: &mut Record) {
+        record.seq = *next_seq;
+        *next_seq += 1;
+    }
+
+    /// Deals a record that is not in the log.
+    pub(crate) fn deal(&mut self, mut record: Record, now: Time) {
+        Self::number(&mut self.next_seq, &mut record);
+        let slot = self.slot(record.stream.index(), now);
+        match &mut slot.dealing {
+            Dealing::Held(held, _) => held.push_back(record),
+            Dealing::Lanes { table, feeds } => {
+                let lane = table.map.lookup(record.hash);
+                put(feeds, &mut slot.dirty, lane, record);
+            }
+        }
+    }
+
+    /// Deals a record that should be in the log, which cannot be written; `record.log` is the number that the next
+    /// record of the log will have at least. Where older ones wait on the disk it waits behind them.
+    pub(crate) fn deal_unwritten(&mut self, mut record: Record, now: Time) {
+        Self::number(&mut self.next_seq, &mut record);
+        let slot = self.slot(record.stream.index(), now);
+        match &mut slot.dealing {
+            Dealing::Held(held, _) => held.push_back(record),
+            Dealing::Lanes { table, feeds } => {
+                let lane = table.map.lookup(record.hash);
+                if feeds[lane].lag.is_some() {
+                    feeds[lane].stall(record);
+                } else {
+                    put(feeds, &mut slot.dirty, lane, record);
+                }
+            }
+        }
+    }
+
+    /// Deals a record that has just become durable. Without room in its lane it stays on the disk.
+    pub(crate) fn deal_durable(&mut self, mut record: Record, now: Time) {
+        Self::number(&mut self.next_seq, &mut record);
+        let index = record.stream.index();
+        self.slot(index, now);
+        let slot = self.slots[index].as_mut().expect("just seen");
+        match &mut slot.dealing {
+            Dealing::Held(_, lag) => {
+                if lag.is_none() {
+                    *lag = Some(record.log);
+                    slot.lagging += 1;
+                    self.lagging += 1;
+                }
+            }
+            Dealing::Lanes { table, feeds } => {
+                let lane = table.map.lookup(record.hash);
+                record.lane = lane as u32;
+                let count = feeds.len();
+                let feed = &mut feeds[lane];
+                let (was_empty, lagged) = (feed.tail.is_empty(), feed.lag.is_some());
+                if feed.give(record, count, &mut self.budget) {
+                    slot.in_memory += 1;
+                    self.in_memory += 1;
+                }
+                if feed.lag.is_some() && !lagged {
+                    slot.lagging += 1;
+                    self.lagging += 1;
+                }
+                if was_empty && !feed.tail.is_empty() {
+                    slot.dirty.push(lane);
+                }
+            }
+        }
+    }
+
+    /// Offers a record that was read back to its lane. `make` builds it for a stream and lane.
+    pub(crate) fn offer(
+        &mut self,
+        stream: usize,
+        log: u64,
+        hash: forebay_core::HashKey,
+        charge: u32,
+        now: Time,
+        make: impl FnOnce(&Arc<Stream>) -> Record,
+    ) -> Offered {
+        let seq = self.next_seq;
+        self.slot(stream, now);
+        let slot = self.slots[stream].as_mut().expect("just seen");
+        let Dealing::Lanes { table, feeds } = &mut slot.dealing else {
+            return Offered::NotWanted;
+        };
+        let lane = table.map.lookup(hash);
+        let count = feeds.len();
+        let feed = &mut feeds[lane];
+        let was_empty = feed.tail.is_empty();
+        let owner = &slot.stream;
+        let offered = feed.offer(log, u64::from(charge), count, &mut self.budget, || {
+            let mut record = make(owner);
+            record.seq = seq;
+            record.lane = lane as u32;
+            record
+        });
+        if offered == Offered::Taken {
+            self.next_seq += 1;
+            slot.in_memory += 1;
+            self.in_memory += 1;
+            if was_empty {
+                slot.dirty.push(lane);
+            }
+        }
+        offered
+    }
+
+    /// Every lane that lags and for which reading is worth it, and whether one of them has room for much.
+    pub(crate) fn hungry(&self, now: Time) -> (Vec<Member>, bool) {
+        let mut members = Vec::new();
+        let mut worth_it = false;
+        if self.lagging == 0 {
+            return (members, worth_it);
+        }
+        for (index, slot) in self.slots.iter().enumerate() {
+            let Some(Dealing::Lanes { table, feeds }) = slot.as_ref().map(|slot| &slot.dealing)
+            else {
+                continue;
+            };
+            for (lane, feed) in feeds.iter().enumerate() {
+                let Some(lag) = feed.lag.as_ref().filter(|lag| lag.retry_at <= now) else {
+                    continue;
+                };
+                worth_it |= feed.is_hungry(now, feeds.len(), &self.budget);
+                let range = table.map.shard(lane).range();
+                members.push(Member {
+                    stream: index,
+                    lane,
+                    cursor: lag.cursor,
+                    from: *range.start(),
+                    to: *range.end(),
+                });
+            }
+        }
+        (members, worth_it)
+    }
+
+    /// When a lane whose part of the log could not be read is tried again.
+    pub(crate) fn next_retry(&self, now: Time) -> Time {
+        if self.lagging == 0 {
+            return Time::NEVER;
+        }
+        let feeds = self.slots.iter().flatten().flat_map(|slot| {
+            let feeds: &[LaneFeed] = match &slot.dealing {
+                Dealing::Lanes { feeds, .. } => feeds,
+                Dealing::Held(..) => &[],
+            };
+            feeds.iter().filter_map(|feed| feed.lag.as_ref())
+        });
+        feeds
+            .map(|lag| lag.retry_at)
+            .filter(|at| *at > now)
+            .min()
+            .unwrap_or(Time::NEVER)
+    }
+
+    fn feed(&mut self, member: Member) -> Option<&mut LaneFeed> {
+        match &mut self.slots.get_mut(member.stream)?.as_mut()?.dealing {
+            Dealing::Lanes { feeds, .. } => feeds.get_mut(member.lane),
+            Dealing::Held(..) => None,
+        }
+    }
+
+    /// Takes a lane into a pass.
+    pub(crate) fn join(&mut self, member: Member, to_the_end: bool) {
+        if let Some(feed) = self.feed(member) {
+            feed.join(to_the_end);
+        }
+    }
+
+    /// True while the lane takes part in the pass and has room.
+    pub(crate) fn takes_part(&mut self, member: Member) -> bool {
+        self.feed(member)
+            .and_then(|feed| feed.lag.as_ref()?.pass.as_ref())
+            .is_some_and(|part| !part.blocked)
+    }
+
+    /// Ends the part of a lane in a pass that read everything before `position`; without a position the pass was given
+    /// up, and the lane is tried again at `retry_at`.
+    pub(crate) fn end_part(&mut self, member: Member, position: Option<u64>, retry_at: Time) {
+        let Some(Some(slot)) = self.slots.get_mut(member.stream) else {
+            return;
+        };
+        let Dealing::Lanes { feeds, .. } = &mut slot.dealing else {
+            return;
+        };
+        let Some(feed) = feeds.get_mut(member.lane) else {
+            return;
+        };
+        let (lagged, was_empty) = (feed.lag.is_some(), feed.tail.is_empty());
+        let left = match position {
+            Some(position) => feed.finish_part(position, &mut self.budget),
+            None => feed.leave_pass(&mut self.budget),
+        };
+        if let (None, Some(lag)) = (position, &mut feed.lag) {
+            lag.retry_at = retry_at;
+        }
+        slot.in_memory -= left;
+        self.in_memory -= left;
+        if lagged && feed.lag.is_none() {
+            slot.lagging -= 1;
+            self.lagging -= 1;
+        }
+        if was_empty && !feed.tail.is_empty() {
+            slot.dirty.push(member.lane);
+        }
+        if !std::mem::replace(&mut slot.listed, true) {
+            self.listed.push(member.stream);
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn pretend_live(&mut self, member: Member) {
+        self.end_part(member, Some(0), Time::ZERO);
+        let slot = self.slots[member.stream].as_mut().expect("it was read for");
+        if let Dealing::Lanes { feeds, .. } = &mut slot.dealing
+            && feeds[member.lane].lag.take().is_some()
+        {
+            slot.lagging -= 1;
+            self.lagging -= 1;
+        }
+    }
+
+    /// A record of the log was settled: its place in the lane is free.
+    pub(crate) fn settled(&mut self, settled: SettledLog) {
+        let charge = u64::from(settled.charge);
+        self.budget.give_back(charge);
+        self.in_memory -= 1;
+        if let Some(Some(slot)) = self.slots.get_mut(settled.stream.index()) {
+            slot.in_memory -= 1;
+            if let Dealing::Lanes { feeds, .. } = &mut slot.dealing {
+                feeds[settled.lane as usize].bytes -= charge;
+            }
+        }
+    }
+
+    /// Deals everything of the stream again under a new map. What is in the log is dropped from memory and read back;
+    /// what is not is dealt again in the order in which it was dealt first.
+    pub(crate) fn install(
+        &mut self,
+        stream: &Arc<Stream>,
+        map: Arc<ShardMap>,
+        returned: Vec<Record>,
+    ) {
+        let index = stream.id().index();
+        let slot = match self.slots.get_mut(index).and_then(Option::as_mut) {
+            Some(slot) if Arc::ptr_eq(&slot.stream, stream) => slot,
+            _ => {
+                // The stream was let go while its map was on the way: then nothing of it was pending.
+                debug_assert!(returned.is_empty(), "records of a stream that was let go");
+                return;
+            }
+        };
+        let taken = take_back(std::mem::replace(
+            &mut slot.dealing,
+            Dealing::Held(VecDeque::new(), None),
+        ));
+        slot.dirty.clear();
+        self.lagging -= std::mem::take(&mut slot.lagging);
+        self.budget.change_lanes(taken.lanes, map.len());
+        let mut lag = taken.lag;
+        let mut records = Vec::new();
+        for record in taken.records.into_iter().chain(returned) {
+            if record.in_log {
+                lag = Some(lag.unwrap_or(record.log).min(record.log));
+                self.budget.give_back(u64::from(record.charge));
+                slot.in_memory -= 1;
+                self.in_memory -= 1;
+            } else {
+                records.push(record);
+            }
+        }
+        debug_assert_eq!(slot.in_memory, 0, "a record of the log has no place");
+        records.sort_unstable_by_key(|record| record.seq);
+        slot.epoch += 1;
+        let table = Arc::new(LaneTable::new(slot.epoch, map, &self.wake));
+        let mut feeds: Box<[LaneFeed]> = table.lanes.iter().map(|_| LaneFeed::default()).collect();
+        if let Some(cursor) = lag {
+            for feed in &mut feeds {
+                feed.lag = Some(Lag::from(cursor));
+            }
+            slot.lagging = feeds.len();
+            self.lagging += feeds.len();
+        }
+        for record in records {
+            let lane = table.map.lookup(record.hash);
+            if record.ack == AckMode::Spool && feeds[lane].lag.is_some() {
+                feeds[lane].stall(record);
+            } else {
+                put(&mut feeds, &mut slot.dirty, lane, record);
+            }
+        }
+        stream.set_table(Arc::clone(&table));
+        self.shared.emit(SinkEvent::Lanes {
+            stream: Arc::clone(stream),
+            table: Arc::clone(&table),
+        });
+        slot.dealing = Dealing::Lanes { table, feeds };
+        if !std::mem::replace(&mut slot.listed, true) {
+            self.listed.push(index);
+        }
+    }
+
+    /// Pushes what lanes have room for and says which streams have something new. True when the sink is to be woken.
+    pub(crate) fn push_tails(&mut self) -> bool {
+        let mut news = false;
+        let mut listed = std::mem::take(&mut self.listed);
+        listed.retain(|&index| {
+            let Some(slot) = &mut self.slots[index] else {
+                return false;
+            };
+            if slot.push_tails() && !slot.stream.ready.swap(true, Ordering::SeqCst) {
+                self.shared.emit(SinkEvent::Ready(Arc::clone(&slot.stream)));
+                news = true;
+            }
+            // Counted from the queues themselves, so that the conservation law compares two independent figures.
+            let held = slot.held();
+            self.held = self.held + held - std::mem::replace(&mut slot.counted, held);
+            slot.listed = !slot.dirty.is_empty();
+            slot.listed
+        });
+        self.listed = listed;
+        news
+    }
+
+    /// Lets streams go that nobody has used for the configured time. True when the sink is to be woken.
+    pub(crate) fn close_idle(&mut self, now: Time) -> bool {
+        let idle = self.shared.config.stream_idle;
+        let mut closed_any = false;
+        for slot in &mut self.slots {
+            let Some(open) = slot.as_ref() else {
+                continue;
+            };
+            let last_used = Time::from_nanos(open.stream.last_used.load(Ordering::Relaxed));
+            let in_use = open.in_memory > 0 || open.lagging > 0;
+            if in_use || now.since(last_used) < idle || !self.shared.streams.close(&open.stream) {
+                continue;
+            }
+            if let Dealing::Lanes { feeds, .. } = &open.dealing {
+                self.budget.change_lanes(feeds.len(), 0);
+            }
+            let id = open.stream.id();
+            *slot = None;
+            self.shared.emit(SinkEvent::Closed(id));
+            // The event is queued before the id is free, so the sink hears of the end before a new beginning.
+            self.shared.streams.forget(id);
+            closed_any = true;
+        }
+        closed_any
+    }
+}
+
+/// Puts a record into the tail of a lane.
+fn put(feeds: &mut [LaneFeed], dirty: &mut Vec<usize>, lane: usize, mut record: Record) {
+    record.lane = lane as u32;
+    let tail = &mut feeds[lane].tail;
+    if tail.is_empty() {
+        dirty.push(lane);
+    }
+    tail.push(record);
+}
+
+/// What a stream had before its map changed.
+struct TakenBack {
+    records: Vec<Record>,
+    /// First number in the log that is owed and not in memory.
+    lag: Option<u64>,
+    lanes: usize,
+}
+
+/// Everything of a stream that is not with the consumer.
+fn take_back(dealing: Dealing) -> TakenBack {
+    match dealing {
+        Dealing::Held(held, lag) => TakenBack {
+            records: held.into(),
+            lag,
+            lanes: 0,
+        },
+        Dealing::Lanes { table, feeds } => {
+            let mut taken = TakenBack {
+                records: Vec::new(),
+                lag: None,
+                lanes: feeds.len(),
+            };
+            let queued = table
+                .lanes
+                .iter()
+                .flat_map(|lane| std::iter::from_fn(|| lane.pop()));
+            taken.records.extend(queued.flatten());
+            for feed in feeds {
+                taken.records.extend(feed.tail);
+                taken.records.extend(feed.stalled);
+                let Some(lag) = feed.lag else {
+                    continue;
+                };
+                taken.lag = Some(taken.lag.unwrap_or(lag.cursor).min(lag.cursor));
+                let after = lag.pass.and_then(|part| part.after);
+                taken.records.extend(after.into_iter().flatten());
+            }
+            taken
+        }
+    }
+}

@@ -1,0 +1,613 @@
+//! The writing side of the log: groups, their commit, and what happens when the disk does not take them.
+//!
+//! What is staged for the log goes into one group until it is written and flushed as one frame; only then are its
+//! publishes answered and its records dealt. A publish is never split over two groups. While the log is full its
+//! records wait here, within the ingest budget that they hold; while it cannot be written they go the way of mode
+//! `stored`, or wait, as the configuration says.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use forebay_core::{Clock, Fs, OnSpoolFailure, Time};
+use forebay_metrics::{HistogramShard, Registry, buckets};
+use forebay_spool::{AppendError, Commit, Event, Group, Spool, StreamKey};
+
+use crate::dealer::Dealer;
+#[cfg(test)]
+use crate::mutation::Mutation;
+use crate::shared::{Finished, IdEvent, Released, Shared, Staged};
+use crate::{LogCondition, LogStatus, OverloadStage, Record, Stream};
+
+/// Records after which a group is closed at the end of the next publish.
+const GROUP_RECORDS: usize = 4096;
+/// The same for bytes.
+const GROUP_BYTES: usize = 1 << 20;
+/// A group of fewer records may wait for more.
+const SMALL_GROUP: usize = 256;
+/// Time between two tries of a log that is full or cannot be written.
+const RETRY_FULL: Duration = Duration::from_millis(20);
+const RETRY_FAILED: Duration = Duration::from_secs(1);
+
+/// What waits to get into a group, in order.
+#[derive(Debug)]
+enum Item {
+    Record(Record),
+    Id(Event, Option<Waiting>),
+}
+
+/// Who waits for the release of a packet id.
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    worker: usize,
+    released: Released,
+}
+
+/// The log and what is on its way into it.
+#[derive(Debug)]
+pub(crate) struct LogWriter<F: Fs> {
+    pub(crate) spool: Spool<F>,
+    shared: Arc<Shared>,
+    clock: Arc<dyn Clock>,
+    group: Group,
+    /// The records of the group, or of the frame that could not be written.
+    members: Vec<Record>,
+    /// The changes of packet ids in the group, each with the number of records before it.
+    ids: Vec<(usize, Event, Option<Waiting>)>,
+    /// Packet ids that the group opens.
+    opening: usize,
+    closed: bool,
+    /// What came after the group was closed, or while it cannot be written.
+    waiting: VecDeque<Item>,
+    waiting_records: usize,
+    keys: Vec<Option<(Arc<Stream>, Arc<StreamKey>)>>,
+    condition: LogCondition,
+    /// The group is in the frame that could not be written.
+    frame_is_held: bool,
+    /// The records of that frame are on their way as `stored`: they are not owed twice.
+    frame_is_void: bool,
+    retry_at: Time,
+    error: Option<String>,
+    /// When the group got its first record, and how many it had at the last look.
+    began: Time,
+    seen: usize,
+    /// More came while the last frame was flushed: then waiting for more is worth it.
+    busy: bool,
+    last_flush: Duration,
+    fallback_records: u64,
+    finished: Box<[Vec<Finished>]>,
+    group_records: HistogramShard,
+    flush_seconds: HistogramShard,
+    #[cfg(test)]
+    pub(crate) mutation: Mutation,
+}
+
+impl<F: Fs> LogWriter<F> {
+    pub(crate) fn new(
+        spool: Spool<F>,
+        shared: Arc<Shared>,
+        clock: Arc<dyn Clock>,
+        registry: &Registry,
+    ) -> Self {
+        let help = "Records that one write of the log made durable.";
+        let name = "forebay_commit_group_records";
+        let group_records = registry.histogram(name, help, &[], buckets::COUNT);
+        let help = "Time of one write of the log with its flush.";
+        let name = "forebay_spool_flush_seconds";
+        let flush_seconds = registry.histogram(name, help, &[], buckets::LATENCY);
+        Self {
+            condition: match spool.is_writable() {
+                true => LogCondition::Writing,
+                false => LogCondition::Failed,
+            },
+            spool,
+            finished: shared.workers.iter().map(|_| Vec::new()).collect(),
+            shared,
+            clock,
+            group: Group::new(),
+            members: Vec::new(),
+            ids: Vec::new(),
+            opening: 0,
+            closed: false,
+            waiting: VecDeque::new(),
+            waiting_records: 0,
+            keys: Vec::new(),
+            frame_is_held: false,
+            frame_is_void: false,
+            retry_at: Time::ZERO,
+            error: None,
+            began: Time::ZERO,
+            seen: 0,
+            busy: false,
+            last_flush: Duration::ZERO,
+            fallback_records: 0,
+            group_records: group_records.shard(),
+            flush_seconds: flush_seconds.shard(),
+            #[cfg(test)]
+            mutation: Mutation::None,
+        }
+    }
+
+    /// Records that are neither dealt nor durable.
+    pub(crate) fn held(&self) -> usize {
+        self.members.len() + self.waiting_records
+    }
+
+    /// Takes what a worker staged: records for the log here, others to the dealer at once.
+    pub(crate) fn take(&mut self, staged: &mut Staged, dealer: &mut Dealer, now: Time) {
+        let mut ids = staged.ids.drain(..).peekable();
+        for (index, record) in staged.records.drain(..).enumerate() {
+            while let Some(id) = ids.next_if(|id| id.at <= index) {
+                self.take_id(staged.worker, id);
+            }
+            if record.ack == forebay_core::AckMode::Spool {
+                self.waiting.push_back(Item::Record(record));
+                self.waiting_records += 1;
+            } else {
+                dealer.deal(record, now);
+            }
+        }
+        for id in ids {
+            self.take_id(staged.worker, id);
+        }
+        if self.group.is_empty() {
+            self.began = now;
+        }
+        if self.condition == LogCondition::Writing {
+            self.fill(dealer);
+        }
+    }
+
+    fn take_id(&mut self, worker: usize, id: IdEvent) {
+        let waiting = id.waiting.map(|released| Waiting { worker, released });
+        self.waiting.push_back(Item::Id(id.event, waiting));
+    }
+
+    /// Moves what waits into the group until it is closed.
+    fn fill(&mut self, dealer: &Dealer) {
+        while !self.closed
+            && let Some(item) = self.waiting.pop_front()
+        {
+            match item {
+                Item::Record(record) => {
+                    self.waiting_records -= 1;
+                    self.push(record, dealer);
+                }
+                Item::Id(event, waiting) => self.push_id(event, waiting),
+            }
+        }
+    }
+
+    /// Puts everything that is in the group back to where it waited: nothing of it is in the log.
+    fn unfill(&mut self) {
+        self.group = Group::new();
+        let mut ids = std::mem::take(&mut self.ids);
+        for (index, record) in self.members.drain(..).enumerate().rev() {
+            while let Some((_, event, waiting)) = ids.pop_if(|(at, ..)| *at > index) {
+                self.waiting.push_front(Item::Id(event, waiting));
+            }
+            self.waiting.push_front(Item::Record(record));
+            self.waiting_records += 1;
+        }
+        for (_, event, waiting) in ids.into_iter().rev() {
+            self.waiting.push_front(Item::Id(event, waiting));
+        }
+        self.closed = false;
+        self.opening = 0;
+        self.seen = 0;
+    }
+
+    fn push(&mut self, record: Record, dealer: &Dealer) {
+        let stream = self.key(&record, dealer);
+        let retired = self.shared.rule_names.len() - 1;
+        let rule = &self.shared.rule_names[(record.rule as usize).min(retired)];
+        self.group.push(&forebay_spool::Record {
+            stream,
+            rule: Arc::clone(rule),
+            received_ms: record.received_ms,
+            partition_key: record.partition_key.clone(),
+            hash: record.hash,
+            explicit: record.explicit,
+            data: record.data.clone(),
+            error: None,
+        });
+        let ends_publish = record.ends_publish;
+        #[cfg(test)]
+        let ends_publish = ends_publish || self.mutation == Mutation::SplitPublish;
+        self.members.push(record);
+        let full = self.members.len() >= GROUP_RECORDS || self.group.bytes() >= GROUP_BYTES;
+        #[cfg(test)]
+        let full = full || self.mutation == Mutation::SplitPublish;
+        self.closed = full && ends_publish;
+    }
+
+    /// The stream of a record as the log names it. The ordering of a stream only rises, so there are few names each.
+    fn key(&mut self, record: &Record, dealer: &Dealer) -> Arc<StreamKey> {
+        let index = record.stream.index();
+        let stream = dealer
+            .stream(index)
+            .expect("a stream is announced before its records");
+        if self.keys.len() <= index {
+            self.keys.resize_with(index + 1, || None);
+        }
+        let ordering = stream.ordering() as u8;
+        if let Some((known, key)) = &self.keys[index]
+            && Arc::ptr_eq(known, stream)
+            && key.ordering == ordering
+        {
+            return Arc::clone(key);
+        }
+        let key = Arc::new(StreamKey {
+            name: stream.name().as_str().to_owned(),
+            ordering,
+            ..StreamKey::default()
+        });
+        self.keys[index] = Some((Arc::clone(stream), Arc::clone(&key)));
+        key
+    }
+
+    fn push_id(&mut self, event: Event, waiting: Option<Waiting>) {
+        let needed = match &event {
+            Event::Open { .. } => {
+                self.opening += 1;
+                true
+            }
+            // An id whose opening could not be written is not in the log.
+            Event::Release { client, id } => {
+                self.opening > 0 || self.spool.open_ids().is_open(client, *id)
+            }
+            Event::Forget { client } => {
+                self.opening > 0 || self.spool.open_ids().has_client(client)
+            }
+        };
+        if needed {
+            self.group.push_event(event.clone());
+            self.ids.push((self.members.len(), event, waiting));
+        } else if let Some(waiting) = waiting {
+            self.answer_release(waiting);
+        }
+    }
+
+    fn answer_release(&self, waiting: Waiting) {
+        let port = &self.shared.workers[waiting.worker];
+        port.released.push(waiting.released);
+        port.wake.wake();
+    }
+
+    /// Strikes off what was settled. True when there was anything.
+    pub(crate) fn take_settled(&mut self, dealer: &mut Dealer, now: Time) -> bool {
+        let mut any = false;
+        while let Some(settled) = self.shared.settled.pop() {
+            any = true;
+            self.spool
+                .settle(settled.iter().map(|settled| settled.log), now);
+            for settled in settled {
+                dealer.settled(settled);
+            }
+        }
+        any
+    }
+
+    /// Writes the group when it is time, tries again what could not be written, and does what the log asks for. True
+    /// when something was written: step again before sleeping.
+    pub(crate) fn step(&mut self, dealer: &mut Dealer, now: Time) -> bool {
+        if self.condition == LogCondition::Failed {
+            return self.step_failed(dealer, now);
+        }
+        if let Err(error) = self.spool.poll(now) {
+            self.unfill();
+            self.failed(&error, dealer, now);
+            return true;
+        }
+        if self.condition == LogCondition::Full && !self.try_again(dealer, now) {
+            return false;
+        }
+        if self.group.is_empty() || !self.is_due(now) {
+            return false;
+        }
+        if self.stage() == OverloadStage::Stalled && !self.members.is_empty() {
+            self.full(now);
+            return false;
+        }
+        #[cfg(test)]
+        if self.mutation == Mutation::AnswerBeforeCommit {
+            self.answer_members();
+        }
+        let began = self.clock.now();
+        let result = self.spool.append(&mut self.group, now);
+        self.last_flush = self.clock.now().since(began);
+        match result {
+            Ok(commit) => {
+                self.committed(commit, dealer, now);
+                true
+            }
+            Err(AppendError::Full) => {
+                self.full(now);
+                false
+            }
+            Err(error @ AppendError::TooLarge { .. }) => {
+                tracing::error!(%error, "publish does not fit the spool: acknowledged when it is stored");
+                self.unfill();
+                self.fall_back(dealer, now);
+                true
+            }
+            Err(error) => {
+                // An empty group was taken into the frame, which is held; otherwise nothing of it is in the log.
+                self.frame_is_held = self.group.is_empty();
+                if !self.frame_is_held {
+                    self.unfill();
+                }
+                self.failed(&error, dealer, now);
+                true
+            }
+        }
+    }
+
+    /// Looks whether a full log has room again. What needs none, because it may use the reserve, goes now.
+    fn try_again(&mut self, dealer: &mut Dealer, now: Time) -> bool {
+        if now < self.retry_at {
+            return false;
+        }
+        self.retry_at = now + RETRY_FULL;
+        if self.stage() < OverloadStage::Stalled && self.spool.stat().publishable_segments > 0 {
+            self.fill(dealer);
+            return true;
+        }
+        let releases = self.waiting.iter().any(|item| {
+            matches!(
+                item,
+                Item::Id(Event::Release { .. } | Event::Forget { .. }, _)
+            )
+        });
+        if releases {
+            for item in std::mem::take(&mut self.waiting) {
+                match item {
+                    // What is opened by a publish that waits behind it was not answered, so it is not released here.
+                    Item::Id(event @ (Event::Release { .. } | Event::Forget { .. }), waiting) => {
+                        self.push_id(event, waiting);
+                    }
+                    item => self.waiting.push_back(item),
+                }
+            }
+        }
+        !self.group.is_empty()
+    }
+
+    /// Whether the group should be written now: a small one waits while it grows, for no longer than the last flush
+    /// took.
+    fn is_due(&mut self, now: Time) -> bool {
+        let len = self.members.len();
+        let grew = len > std::mem::replace(&mut self.seen, len);
+        let patience = self.shared.config.commit_max_delay.min(self.last_flush);
+        !(self.busy
+            && grew
+            && !self.closed
+            && len < SMALL_GROUP
+            && now.since(self.began) < patience)
+    }
+
+    fn full(&mut self, now: Time) {
+        if self.condition != LogCondition::Full {
+            tracing::warn!(
+                used_bytes = self.spool.stat().used_bytes,
+                "spool full: publishes wait until records are stored"
+            );
+        }
+        self.condition = LogCondition::Full;
+        self.retry_at = now + RETRY_FULL;
+        self.unfill();
+    }
+
+    /// A group is durable: answers its publishes, deals its records.
+    fn committed(&mut self, commit: Commit, dealer: &mut Dealer, now: Time) {
+        if self.condition == LogCondition::Full && commit.records > 0 {
+            tracing::info!("spool takes records again");
+            self.condition = LogCondition::Writing;
+        }
+        self.group_records.record(u64::from(commit.records));
+        self.flush_seconds
+            .record(u64::try_from(self.last_flush.as_nanos()).unwrap_or(u64::MAX));
+        self.answer_members();
+        self.answer_releases();
+        let mut members = std::mem::take(&mut self.members);
+        for (log, mut record) in (commit.first_seq..).zip(members.drain(..)) {
+            record.log = log;
+            record.in_log = true;
+            record.ticket = None;
+            dealer.deal_durable(record, now);
+        }
+        self.members = members;
+        self.closed = false;
+        self.seen = 0;
+        self.began = now;
+        if self.condition == LogCondition::Writing {
+            self.fill(dealer);
+        }
+        // What was taken while the frame was on its way, and what is staged by now.
+        self.busy = !self.members.is_empty() || !self.shared.nothing_staged();
+    }
+
+    fn answer_releases(&mut self) {
+        self.opening = 0;
+        for (_, _, waiting) in std::mem::take(&mut self.ids) {
+            if let Some(waiting) = waiting {
+                self.answer_release(waiting);
+            }
+        }
+    }
+
+    /// Finishes the publishes of the group and gives their room back.
+    fn answer_members(&mut self) {
+        let mut freed: Option<(crate::StreamId, u64)> = None;
+        let mut total = 0;
+        for record in &mut self.members {
+            let charge = u64::from(record.charge);
+            total += charge;
+            match &mut freed {
+                Some((stream, bytes)) if *stream == record.stream => *bytes += charge,
+                _ => {
+                    release(&self.keys, freed.replace((record.stream, charge)));
+                }
+            }
+            if let Some(ticket) = record.ticket.take() {
+                self.finished[usize::from(ticket.worker)].push(Finished {
+                    connection: ticket.connection,
+                    generation: ticket.generation,
+                    slot: ticket.slot,
+                    failed: false,
+                });
+            }
+        }
+        release(&self.keys, freed);
+        self.shared.ingest.release(total);
+        for (worker, finished) in self.shared.workers.iter().zip(&mut self.finished) {
+            if !finished.is_empty() {
+                let room_for_next = Vec::with_capacity(finished.len());
+                worker
+                    .finished
+                    .push(std::mem::replace(finished, room_for_next));
+                worker.wake.wake();
+            }
+        }
+        self.shared.signal_room();
+    }
+
+    fn failed(&mut self, error: &AppendError, dealer: &mut Dealer, now: Time) {
+        if self.condition != LogCondition::Failed {
+            tracing::error!(
+                %error,
+                on_failure = self.shared.config.on_spool_failure.as_str(),
+                "spool cannot be written"
+            );
+        }
+        self.condition = LogCondition::Failed;
+        self.error = Some(error.to_string());
+        self.retry_at = now + RETRY_FAILED;
+        self.bypass(dealer, now);
+    }
+
+    fn bypass(&mut self, dealer: &mut Dealer, now: Time) {
+        if self.shared.config.on_spool_failure == OnSpoolFailure::Stored {
+            self.fall_back(dealer, now);
+        }
+    }
+
+    fn step_failed(&mut self, dealer: &mut Dealer, now: Time) -> bool {
+        self.bypass(dealer, now);
+        if now < self.retry_at {
+            return false;
+        }
+        self.retry_at = now + RETRY_FAILED;
+        match self.spool.retry() {
+            Ok(commit) => {
+                tracing::warn!("spool can be written again");
+                self.condition = LogCondition::Writing;
+                let commit = commit.filter(|_| std::mem::take(&mut self.frame_is_held));
+                match commit {
+                    Some(commit) if std::mem::take(&mut self.frame_is_void) => {
+                        // Its records went the way of `stored` meanwhile: whoever published them still waits for that.
+                        let end = commit.first_seq + u64::from(commit.records);
+                        self.spool.settle(commit.first_seq..end, now);
+                        self.answer_releases();
+                        self.fill(dealer);
+                    }
+                    Some(commit) => self.committed(commit, dealer, now),
+                    // A delta of its own, or nothing.
+                    None => self.fill(dealer),
+                }
+                true
+            }
+            Err(error) => {
+                self.error = Some(error.to_string());
+                false
+            }
+        }
+    }
+
+    /// While the log cannot be written its records go the way of mode `stored`.
+    fn fall_back(&mut self, dealer: &mut Dealer, now: Time) {
+        let next_log = self.spool.next_seq();
+        // The frame that is held keeps its numbers. Should the process die before it is written, or after, a record
+        // that was stored meanwhile may come twice, but none is lost: its publish is answered when it is stored.
+        self.frame_is_void |= self.frame_is_held;
+        let mut members = std::mem::take(&mut self.members);
+        for record in members.drain(..) {
+            self.deal_unwritten(record, next_log, dealer, now);
+        }
+        self.members = members;
+        for item in std::mem::take(&mut self.waiting) {
+            match item {
+                Item::Record(record) => {
+                    self.waiting_records -= 1;
+                    self.deal_unwritten(record, next_log, dealer, now);
+                }
+                // The id lives with its connection only.
+                Item::Id(Event::Open { .. }, _) => {}
+                id @ Item::Id(..) => self.waiting.push_back(id),
+            }
+        }
+    }
+
+    fn deal_unwritten(&mut self, mut record: Record, log: u64, dealer: &mut Dealer, now: Time) {
+        record.log = log;
+        self.fallback_records += 1;
+        dealer.deal_unwritten(record, now);
+    }
+
+    /// When [`step`](Self::step) has something to do by itself.
+    pub(crate) fn next_deadline(&self) -> Time {
+        let group = match self.condition {
+            LogCondition::Writing if !self.group.is_empty() => {
+                self.began + self.shared.config.commit_max_delay.min(self.last_flush)
+            }
+            LogCondition::Writing => Time::NEVER,
+            LogCondition::Full | LogCondition::Failed => self.retry_at,
+        };
+        group.min(self.spool.next_deadline())
+    }
+
+    fn stage(&self) -> OverloadStage {
+        self.shared.overload_stage()
+    }
+
+    /// How full the log is; the change is logged and told to whoever admits.
+    pub(crate) fn show(&self, dealer: &Dealer, read_error: Option<String>) -> LogStatus {
+        let stat = self.spool.stat();
+        let before = self.stage();
+        let stage = before.next(self.spool.full_segments(), self.spool.publishable_max());
+        if stage != before {
+            self.shared.overload.store(stage.level(), Ordering::Relaxed);
+            tracing::warn!(
+                stage = stage.level(),
+                before = before.level(),
+                used_bytes = stat.used_bytes,
+                limit_bytes = stat.limit_bytes,
+                "overload stage changed"
+            );
+        }
+        LogStatus {
+            condition: self.condition,
+            stage,
+            error: self.error.clone(),
+            read_error,
+            lagging_lanes: dealer.lagging(),
+            in_memory: dealer.in_memory() as u64,
+            lane_bytes: (dealer.lane_bytes(), self.shared.config.lanes_bytes),
+            last_flush: self.last_flush,
+            waiting_records: self.held(),
+            fallback_records: self.fallback_records,
+            stat,
+        }
+    }
+}
+
+/// Gives room in the share of a stream back.
+fn release(keys: &[Option<(Arc<Stream>, Arc<StreamKey>)>], freed: Option<(crate::StreamId, u64)>) {
+    if let Some((stream, bytes)) = freed {
+        let (stream, _) = keys[stream.index()]
+            .as_ref()
+            .expect("a record of it was put into the group");
+        stream.share.release(bytes);
+    }
+}
