@@ -1,7 +1,7 @@
 //! A message as the broker keeps it: for subscribers, and as the retained message of its topic.
 
 use bytes::Bytes;
-use forebay_core::{QoS, Time};
+use forebay_core::{Properties, QoS, Time};
 use rumqttd::protocol::PublishProperties;
 
 /// Payloads below this are copied when they are kept: a slice of a few bytes would keep a whole read buffer alive.
@@ -56,6 +56,20 @@ impl Publication {
             retain,
             properties,
             expires,
+        }
+    }
+
+    /// Its properties as functions of rules see them.
+    pub(crate) fn rule_properties(&self) -> Properties<'_> {
+        let Some(properties) = self.properties.as_deref() else {
+            return Properties::default();
+        };
+        Properties {
+            content_type: properties.content_type.as_deref(),
+            response_topic: properties.response_topic.as_deref(),
+            correlation_data: properties.correlation_data.as_deref(),
+            is_utf8: properties.payload_format_indicator == Some(1),
+            user: &properties.user_properties,
         }
     }
 

@@ -5,6 +5,7 @@
 //! one turn of one task at a time, never across an await point, and only by its own thread; so the lock is never
 //! waited for and costs a few nanoseconds per turn and nothing per message.
 
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -295,11 +296,12 @@ impl Worker {
         }
     }
 
-    /// Publishes the will of a connection that has just ended.
+    /// Publishes the will of a connection that has just ended. Rules see it with its properties and the address of that
+    /// connection.
     pub(crate) fn publish_will(
         &mut self,
         publication: &Arc<Publication>,
-        client_id: &str,
+        (client_id, address): (&str, IpAddr),
         listener_ack: AckMode,
         now: Time,
         wall_millis: i64,
@@ -308,12 +310,17 @@ impl Worker {
             self.retained_full(&publication.topic, now);
         }
         let payload: &Bytes = &publication.payload;
+        let origin = Origin {
+            source_ip: Some(address),
+            properties: publication.rule_properties(),
+            ..Origin::UNKNOWN
+        };
         let message = Message {
             topic: &publication.topic,
             payload,
             client_id: Some(client_id),
             timestamp_ms: wall_millis,
-            origin: &Origin::UNKNOWN,
+            origin: &origin,
         };
         // Without room it is counted as dropped by the pipeline: nobody waits for the answer of a will.
         self.intake

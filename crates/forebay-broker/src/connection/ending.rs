@@ -81,7 +81,8 @@ impl Connection {
             at.now,
         ));
         let ack = self.listener.config.ack;
-        worker.publish_will(&publication, client_id, ack, at.now, at.wall_millis);
+        let publisher = (client_id, self.peer.ip().to_canonical());
+        worker.publish_will(&publication, publisher, ack, at.now, at.wall_millis);
     }
 
     fn log_end(&self, worker: &mut Worker, session: &Session, cause: Cause, now: Time) {

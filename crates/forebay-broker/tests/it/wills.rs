@@ -89,6 +89,36 @@ fn a_will_is_a_message_like_any_other() {
 }
 
 #[test]
+fn rules_see_the_address_and_the_properties_of_a_will() {
+    let bed = Bed::start();
+    let mut watcher = bed.v5("watcher");
+    watcher.subscribe(1, "o", 0, true);
+    let content_type = [vec![0x03], text("text/x")].concat();
+    let user = [vec![0x26], text("k"), text("v")].concat();
+    // The rule takes the second one only.
+    for properties in [content_type.clone(), [user, content_type].concat()] {
+        let mut body = b"\x00\x04MQTT\x05\x0e\x00\x3c\x00".to_vec();
+        body.extend(text("mortal"));
+        body.push(u8::try_from(properties.len()).unwrap());
+        body.extend(&properties);
+        body.extend(text("o"));
+        body.extend(crate::client::binary(b"{}"));
+        let mut client = bed.raw();
+        client.send(&packet(0x10, &body));
+        assert_eq!(client.packet()[3], 0);
+        drop(client);
+        assert_eq!(
+            watcher.packet(),
+            publish("o", b"{}", 0, 0, Some(&properties))
+        );
+    }
+    wait_for("a record of the second will", || {
+        bed.sink.settled.load(Ordering::SeqCst) > 0
+    });
+    assert_eq!(bed.sink.settled.load(Ordering::SeqCst), 1);
+}
+
+#[test]
 fn a_will_on_a_topic_that_is_not_accepted_refuses_the_connection() {
     let bed = Bed::start();
     for (topic, retain, v3, v5) in [
