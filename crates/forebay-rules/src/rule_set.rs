@@ -151,14 +151,14 @@ impl RuleSet {
             origin: message.origin,
         };
         let mut run = Run {
-            evaluation: Evaluation::new(context, self.limits.evaluation, sql, entropy)
-                .in_environment(&self.environment),
+            evaluation: Evaluation::new(context, self.limits.evaluation, sql, entropy),
             payload: message.payload,
             bytes_left: self.limits.output_bytes_per_message_max,
             body,
             text,
             out,
         };
+        run.evaluation.set_environment(&self.environment);
         for index in &*matched {
             run.rule(&self.rules[*index as usize]);
         }

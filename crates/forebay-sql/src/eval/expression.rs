@@ -17,7 +17,8 @@ impl<'a> Evaluation<'a> {
             Node::Text(text) => Value::Text(Text::Borrowed(text)),
             // Only functions that take patterns have one, and they look for it themselves.
             Node::Pattern(_) | Node::Time(_) => Value::Undefined,
-            Node::Payload(path) => self.payload_member(path)?,
+            // Handed on as it comes: a value is large enough for every copy to show.
+            Node::Payload(path) => return self.payload_member(path),
             Node::Element(path) => {
                 let element = self.element.unwrap_or(Value::Undefined);
                 path.iter()
@@ -56,7 +57,7 @@ impl<'a> Evaluation<'a> {
                 }
                 left
             }
-            Node::Call(evaluate, arguments) => evaluate(self, arguments)?,
+            Node::Call(evaluate, arguments) => return evaluate(self, arguments),
             Node::Case(case) => self.case(case)?,
             Node::Cast(value, target) => {
                 let value = self.evaluate(value)?;
@@ -95,11 +96,24 @@ impl<'a> Evaluation<'a> {
         root.map_or(Value::Undefined, Value::Payload)
     }
 
+    /// A look-up counts as [`member`](Self::member) does. Only items are passed from name to name, which are much
+    /// smaller than values.
     fn payload_member(&mut self, path: &'a [Box<str>]) -> Result<Value<'a>, EvalError> {
-        let root = self.document().map(|document| document.root());
-        let root = root.map_or(Value::Undefined, Value::Payload);
-        path.iter()
-            .try_fold(root, |value, name| self.member(value, name))
+        let Some(document) = self.document() else {
+            return Ok(Value::Undefined);
+        };
+        let (mut found, mut steps) = (Some(document.root()), 0);
+        for name in path {
+            let Some(object) = found else {
+                break;
+            };
+            steps += document.len(object) as usize / 64;
+            found = document.member(object, name);
+        }
+        if steps > 0 {
+            self.step(steps)?;
+        }
+        Ok(found.map_or(Value::Undefined, Value::Payload))
     }
 
     fn make_array(&mut self, elements: &'a [Node]) -> Result<Value<'a>, EvalError> {

@@ -197,11 +197,9 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    /// The same evaluation for rules of this environment.
-    #[must_use]
-    pub fn in_environment(mut self, environment: &'a Environment) -> Self {
+    /// Makes it one of rules of this environment.
+    pub fn set_environment(&mut self, environment: &'a Environment) {
         self.environment = environment;
-        self
     }
 
     pub(crate) fn environment(&self) -> &'a Environment {

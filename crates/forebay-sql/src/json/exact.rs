@@ -16,58 +16,18 @@ pub(super) struct Buffers {
     /// Where each of them ends.
     ends: Vec<u32>,
     /// The names of the outermost object.
-    names: RootNames,
+    names: Vec<RootName>,
 }
 
-/// The names of the outermost object, which most statements ask for, in one row.
-#[derive(Debug, Default)]
-struct RootNames {
-    entries: Vec<RootName>,
-    /// A bit for each hash that occurs.
-    seen: [u64; 4],
-    /// True when two names share a bit: only then one may occur twice.
-    shares_bits: bool,
-}
-
+/// A name of the outermost object. They stand in one row, because most statements ask for some of them.
 #[derive(Debug, Clone, Copy)]
 struct RootName {
     hash: u32,
     node: u32,
 }
 
-impl RootNames {
-    fn clear(&mut self) {
-        self.entries.clear();
-        self.seen = [0; 4];
-        self.shares_bits = false;
-    }
-
-    /// The word of `seen` and the bit in it that stand for a hash.
-    #[inline]
-    fn bit(&mut self, hash: u32) -> (&mut u64, u64) {
-        let [a, b, c, d] = &mut self.seen;
-        let word = match hash >> 30 {
-            0 => a,
-            1 => b,
-            2 => c,
-            _ => d,
-        };
-        (word, 1 << (hash >> 24 & 63))
-    }
-
-    #[inline]
-    fn push(&mut self, name: &[u8], node: u32) {
-        let hash = hash(name);
-        let (word, bit) = self.bit(hash);
-        let shares = *word & bit != 0;
-        *word |= bit;
-        self.shares_bits |= shares;
-        self.entries.push(RootName { hash, node });
-    }
-}
-
 /// A number that differs for most pairs of names; its upper bits are the best ones.
-#[inline]
+#[inline(always)]
 fn hash(name: &[u8]) -> u32 {
     let four = |bytes: Option<&[u8; 4]>| bytes.map(|bytes| u32::from_le_bytes(*bytes));
     let (first, last) = match (four(name.first_chunk()), four(name.last_chunk())) {
@@ -197,8 +157,8 @@ impl<'a> ExactTree<'a> {
 
     fn root_member(&self, name: &str) -> Option<u32> {
         let hash = hash(name.as_bytes());
-        let mut entries = self.buffers.names.entries.iter().rev();
-        let found = entries.find(|entry| entry.hash == hash && self.string(entry.node) == name)?;
+        let mut names = self.buffers.names.iter().rev();
+        let found = names.find(|entry| entry.hash == hash && self.string(entry.node) == name)?;
         Some(found.node)
     }
 
@@ -208,13 +168,21 @@ impl<'a> ExactTree<'a> {
             return super::document::has_duplicates(self.names(object));
         }
         let names = &self.buffers.names;
-        names.shares_bits
-            && names.entries.iter().enumerate().any(|(index, entry)| {
-                let mut earlier = names.entries.iter().take(index);
+        let mut seen = [0_u64; 4];
+        names.iter().enumerate().any(|(index, name)| {
+            // The two highest bits choose the word, the next six the bit.
+            let word = &mut seen[(name.hash >> 30) as usize];
+            let bit = 1 << (name.hash >> 24 & 63);
+            let may_be_one = *word & bit != 0;
+            *word |= bit;
+            // Most names have a bit of their own, so that few are ever compared.
+            may_be_one && {
+                let mut earlier = names.iter().take(index);
                 earlier.any(|other| {
-                    other.hash == entry.hash && self.string(other.node) == self.string(entry.node)
+                    other.hash == name.hash && self.string(other.node) == self.string(name.node)
                 })
-            })
+            }
+        })
     }
 
     /// The names of an object's members, duplicates included; none of any other value.
@@ -431,7 +399,10 @@ impl Parser<'_, '_> {
         } else {
             self.source.get(start + 1..end - 1).unwrap_or_default()
         };
-        names.push(text, narrow(nodes.len() - 1));
+        names.push(RootName {
+            hash: hash(text),
+            node: narrow(nodes.len() - 1),
+        });
     }
 
     #[inline(always)]
