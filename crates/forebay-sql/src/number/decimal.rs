@@ -114,6 +114,10 @@ impl Decimal {
     }
 
     pub(super) fn fits_binary64(self) -> bool {
+        // A coefficient has far fewer than a hundred digits.
+        if self.exponent < 200 {
+            return true;
+        }
         let magnitude = Self {
             coefficient: self.coefficient.abs(),
             ..self
@@ -128,7 +132,28 @@ impl Decimal {
         }
     }
 
+    /// The order of two numbers of few digits whose last digits are not far apart: brought to one exponent, both fit.
+    fn compare_small(self, other: Self) -> Option<Ordering> {
+        /// A 64-bit coefficient times ten to this is below 2^127.
+        const SHIFT_MAX: u32 = 18;
+        let small = |value: Self| i64::try_from(value.coefficient).ok().map(i128::from);
+        let (a, b) = (small(self)?, small(other)?);
+        let shift = self.exponent.abs_diff(other.exponent);
+        if u32::from(shift) > SHIFT_MAX {
+            return None;
+        }
+        let scale = i128::from(TEN.pow(u32::from(shift)));
+        Some(if self.exponent > other.exponent {
+            (a * scale).cmp(&b)
+        } else {
+            a.cmp(&(b * scale))
+        })
+    }
+
     pub(super) fn compare(self, other: Self) -> Ordering {
+        if let Some(order) = self.compare_small(other) {
+            return order;
+        }
         let by_sign = self.coefficient.signum().cmp(&other.coefficient.signum());
         if by_sign.is_ne() || self.coefficient == 0 {
             return by_sign;

@@ -5,6 +5,8 @@
 
 mod binary;
 mod decimal;
+#[cfg(test)]
+mod oracle;
 mod reading;
 mod rounding;
 mod text;
