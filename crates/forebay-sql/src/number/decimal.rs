@@ -139,10 +139,10 @@ impl Decimal {
         let small = |value: Self| i64::try_from(value.coefficient).ok().map(i128::from);
         let (a, b) = (small(self)?, small(other)?);
         let shift = self.exponent.abs_diff(other.exponent);
-        if u32::from(shift) > SHIFT_MAX {
+        if shift > SHIFT_MAX {
             return None;
         }
-        let scale = i128::from(TEN.pow(u32::from(shift)));
+        let scale = 10_i128.pow(shift);
         Some(if self.exponent > other.exponent {
             (a * scale).cmp(&b)
         } else {
