@@ -161,8 +161,8 @@ impl Cost {
     fn reader(&self) -> &'static str {
         match JsonReader::of(&self.payload) {
             JsonReader::Tape => "simd-json's tape",
-            JsonReader::Exact => "the exact parser: long numbers, exponents or surrogates",
-            JsonReader::None => "none: no JSON object or array",
+            JsonReader::Exact => "the exact parser",
+            JsonReader::None => "no parser: no JSON object or array",
         }
     }
 }
