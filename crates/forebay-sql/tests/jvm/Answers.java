@@ -1,6 +1,7 @@
-// Answers of java.util.regex and java.time to the questions on standard input, one per line, fields separated by tabs:
+// Answers of the JVM to the questions on standard input, one per line, fields separated by tabs:
 //
 //   substr PATTERN TEXT | replace PATTERN TEXT REPLACEMENT | time PATTERN TEXT
+//   hash ALGORITHM TEXT | encode base64 TEXT | decode base64 TEXT
 //
 // `=ANSWER`, or `!` where there is none. Tabs, line ends and backslashes in fields are escaped with a backslash.
 // java -Dfile.encoding=UTF-8 Answers.java < questions > answers
@@ -44,6 +45,18 @@ public class Answers {
                 }
                 case "replace":
                     return "=" + Pattern.compile(f[1]).matcher(f[2]).replaceAll(f[3]);
+                case "hash": {
+                    StringBuilder hex = new StringBuilder("=");
+                    byte[] digest = java.security.MessageDigest.getInstance(f[1]).digest(f[2].getBytes(StandardCharsets.UTF_8));
+                    for (byte b : digest) hex.append(String.format("%02x", b));
+                    return hex.toString();
+                }
+                case "encode":
+                    return "=" + Base64.getEncoder().encodeToString(f[2].getBytes(StandardCharsets.UTF_8));
+                case "decode": {
+                    byte[] bytes = Base64.getDecoder().decode(f[2]);
+                    return "=" + StandardCharsets.UTF_8.newDecoder().decode(java.nio.ByteBuffer.wrap(bytes));
+                }
                 case "time": {
                     DateTimeFormatter p = DateTimeFormatter.ofPattern(f[1], Locale.US);
                     TemporalAccessor t = p.parse(f[2]);
