@@ -143,7 +143,9 @@ fn every_key_reaches_its_shard_of_the_embedded_stream() -> Result<()> {
     let data = TempDir::new()?;
     let server = StreamServer::embedded(data.path(), &["--limits", "off"])?;
     for shards in [1, 2, 3, 4, 7, 16] {
-        let builder = Builder::new()?.set("kinesis.rate_limit", "\"off\"");
+        let builder = Builder::new()?
+            .spooled()
+            .set("kinesis.rate_limit", "\"off\"");
         every_key_to_its_shard(&server, shards, builder)?;
     }
     Ok(())
@@ -155,7 +157,9 @@ fn every_key_reaches_its_shard_of_kinesalite() -> Result<()> {
     every_key_to_its_shard(
         &server,
         4,
-        Builder::new()?.set("kinesis.rate_limit", "\"off\""),
+        Builder::new()?
+            .spooled()
+            .set("kinesis.rate_limit", "\"off\""),
     )
 }
 
@@ -165,7 +169,9 @@ fn every_key_reaches_its_shard_of_ministack() -> Result<()> {
     every_key_to_its_shard(
         &server,
         3,
-        Builder::new()?.set("kinesis.rate_limit", "\"off\""),
+        Builder::new()?
+            .spooled()
+            .set("kinesis.rate_limit", "\"off\""),
     )
 }
 

@@ -11,5 +11,6 @@ mod malformed;
 mod protocol;
 mod rule_cli;
 mod shutdown;
+mod spool;
 mod stream_clients;
 mod witnesses;

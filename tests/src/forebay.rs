@@ -20,6 +20,13 @@ const CONFIG: &str = r#"
 [server]
 name = "under-test"
 data_dir = "data"
+ack = "stored"
+
+[spool]
+segment = "16MiB"
+max_bytes = "64MiB"
+reserve = 0
+allow_volatile = true
 
 [listeners.default]
 bind = "127.0.0.1:0"
@@ -126,6 +133,12 @@ impl Builder {
     #[must_use]
     pub fn set(self, key: &str, value: &str) -> Self {
         self.argument("--set").argument(&format!("{key}={value}"))
+    }
+
+    /// Acknowledges what is in the spool, as the program does by default: a small one. Without this, what the stream has.
+    #[must_use]
+    pub fn spooled(self) -> Self {
+        self.set("server.ack", "\"spool\"")
     }
 
     /// The Kinesis endpoint.

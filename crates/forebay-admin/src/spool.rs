@@ -89,12 +89,17 @@ pub struct WriterStatus {
     /// The last write error of this process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
-    /// Lanes of all streams: one per open shard.
-    pub lanes: u64,
-    /// Those that are filled from disk, because they could not take what came.
+    /// The last read error of this process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_read_error: Option<String>,
+    /// Lanes that are filled from disk, because they could not take what came.
     pub lagging_lanes: u64,
     /// Records of the backlog that are in lanes or requests.
     pub in_memory_records: u64,
+    /// Records that wait because the log takes none; their publishes are not answered.
+    pub waiting_records: u64,
+    /// Records that were acknowledged as in mode `stored` since the start, because the log could not be written.
+    pub fallback_records: u64,
     /// Writes and flushes that failed since the start.
     pub flush_errors: u64,
     /// Damaged places that were found since the start.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use forebay_spool::Stat;
+use forebay_spool::{Backlog, Stat};
 
 /// Whether the log takes records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -81,6 +81,8 @@ impl OverloadStage {
 pub struct LogStatus {
     /// Figures of the log itself.
     pub stat: Stat,
+    /// What is owed per stream, at most two seconds old.
+    pub backlog: Vec<Backlog>,
     /// Whether it takes records.
     pub condition: LogCondition,
     /// How full it is.

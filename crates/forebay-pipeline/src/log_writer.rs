@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use forebay_core::{Clock, Fs, OnSpoolFailure, Time};
 use forebay_metrics::{HistogramShard, Registry, buckets};
-use forebay_spool::{AppendError, Commit, Event, Group, Spool, StreamKey};
+use forebay_spool::{AppendError, Backlog, Commit, Event, Group, Spool, StreamKey};
 
 use crate::dealer::Dealer;
 #[cfg(test)]
@@ -29,6 +29,8 @@ const SMALL_GROUP: usize = 256;
 /// Time between two tries of a log that is full or cannot be written.
 const RETRY_FULL: Duration = Duration::from_millis(20);
 const RETRY_FAILED: Duration = Duration::from_secs(1);
+/// Time between two looks at what is owed per stream, which goes over all segments.
+const BACKLOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What waits to get into a group, in order.
 #[derive(Debug)]
@@ -76,6 +78,8 @@ pub(crate) struct LogWriter<F: Fs> {
     busy: bool,
     last_flush: Duration,
     fallback_records: u64,
+    backlog: Vec<Backlog>,
+    next_backlog: Time,
     finished: Box<[Vec<Finished>]>,
     group_records: HistogramShard,
     flush_seconds: HistogramShard,
@@ -122,6 +126,8 @@ impl<F: Fs> LogWriter<F> {
             busy: false,
             last_flush: Duration::ZERO,
             fallback_records: 0,
+            backlog: Vec::new(),
+            next_backlog: Time::ZERO,
             group_records: group_records.shard(),
             flush_seconds: flush_seconds.shard(),
             #[cfg(test)]
@@ -572,8 +578,13 @@ impl<F: Fs> LogWriter<F> {
     }
 
     /// How full the log is; the change is logged and told to whoever admits.
-    pub(crate) fn show(&self, dealer: &Dealer, read_error: Option<String>) -> LogStatus {
+    pub(crate) fn show(&mut self, dealer: &Dealer, read_error: Option<String>) -> LogStatus {
         let stat = self.spool.stat();
+        let now = self.clock.now();
+        if now >= self.next_backlog {
+            self.next_backlog = now + BACKLOG_INTERVAL;
+            self.backlog = self.spool.backlog();
+        }
         let before = self.stage();
         let stage = before.next(self.spool.full_segments(), self.spool.publishable_max());
         if stage != before {
@@ -597,6 +608,7 @@ impl<F: Fs> LogWriter<F> {
             last_flush: self.last_flush,
             waiting_records: self.held(),
             fallback_records: self.fallback_records,
+            backlog: self.backlog.clone(),
             stat,
         }
     }

@@ -39,7 +39,7 @@ pub use process::{Log, LogFormat, Metrics, Server, Shutdown};
 pub use rules::{COMMAND_LINE_SQL_VERSION, CommandLineRule, Rules};
 pub(crate) use rules::{parse_document, read_document, text_error};
 pub use spool::Spool;
-pub(crate) use spool::check_writable;
+pub(crate) use spool::{NEEDS_A_DIRECTORY, check_writable};
 
 use crate::diagnostics::Report;
 use rules::Inherited;

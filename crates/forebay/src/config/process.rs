@@ -26,7 +26,7 @@ pub struct Server {
     pub data_dir: PathBuf,
     /// `workers`: ingest workers, 1 to 1 024. Default: the cores that the process may use.
     pub workers: u16,
-    /// `ack`: when a publish is acknowledged where neither rule nor listener says it. Default `stored`.
+    /// `ack`: when a publish is acknowledged where neither rule nor listener says it. Default `spool`.
     pub ack: AckMode,
 }
 
@@ -54,7 +54,7 @@ impl Server {
                 })
                 .try_into()
                 .unwrap_or(1024),
-            ack: read_ack(&mut section).map_or(AckMode::Stored, |written| written.value),
+            ack: read_ack(&mut section).map_or(AckMode::Spool, |written| written.value),
         };
         section.finish();
         server

@@ -168,5 +168,5 @@ pub(crate) fn check_writable(config: &Config, report: &mut Report) {
 }
 
 /// What helps where the spool has no directory.
-const NEEDS_A_DIRECTORY: &str = "with ack = \"spool\" Forebay refuses to start without a directory that it can write (`server.data_dir`, `spool.dir`), \
+pub(crate) const NEEDS_A_DIRECTORY: &str = "with ack = \"spool\" Forebay refuses to start without a directory that it can write (`server.data_dir`, `spool.dir`), \
      unless ack = \"accept\" or ack = \"stored\" is set";

@@ -102,7 +102,8 @@ fn the_sample_loads_without_a_word() {
     assert_eq!(case.text(&loaded.report), "");
     let config = loaded.config.unwrap();
     assert_eq!(config.server.name, "edge-1");
-    assert_eq!(config.server.ack, AckMode::Stored);
+    assert_eq!(config.server.ack, AckMode::Spool);
+    assert_eq!(config.spool.max_bytes, Some(16 << 30));
     assert_eq!(config.server.data_dir, case.path("data"));
     assert_eq!(config.listeners.len(), 1);
     assert_eq!(config.listeners[0].name, "local");

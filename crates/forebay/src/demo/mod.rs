@@ -93,6 +93,7 @@ pub fn run(options: &DemoOptions) -> Result<Summary, Failure> {
         unanswered: devices.unanswered,
         stream: stored,
         unsent: stopped.unsent,
+        in_spool: stopped.in_spool,
     })
 }
 

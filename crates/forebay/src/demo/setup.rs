@@ -92,7 +92,8 @@ impl Setup {
         Server::start(config)
     }
 
-    /// The server's configuration: a file like anybody's, with the settings of the command line above it.
+    /// The server's configuration: a file like anybody's, with the settings of the command line above it. The spool is
+    /// small and may be in memory, because everything goes with the demo.
     pub(super) fn config(&self, endpoint: &str, set: &[String]) -> Result<Config, Failure> {
         let (mqtt, admin) = (
             free_address("MQTT", MQTT_PORT),
@@ -103,6 +104,7 @@ impl Setup {
              [listeners.default]\nbind = \"{mqtt}\"\n\n\
              [admin]\nbind = \"{admin}\"\n\n\
              [kinesis]\nregion = \"us-east-1\"\nendpoint = \"{endpoint}\"\n\n\
+             [spool]\nsegment = \"16MiB\"\nmax_bytes = \"256MiB\"\nreserve = 0\nallow_volatile = true\n\n\
              [rules]\ndir = \"rules.d\"\n\n\
              [log]\nlevel = \"warn\"\n"
         );
@@ -129,6 +131,10 @@ impl Setup {
         if let Some(admin) = server.admin() {
             lines.push(format!("admin     http://{admin}/metrics, /statusz"));
         }
+        lines.push(format!(
+            "spool     {}, removed at the end",
+            self.path().join("data/spool").display()
+        ));
         let rule = self.path().join("rules.d/telemetry.json");
         lines.push(format!(
             "stream    {endpoint}, {STREAM} with {} shards",

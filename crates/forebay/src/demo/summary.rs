@@ -22,8 +22,10 @@ pub struct Summary {
     pub unanswered: u64,
     /// The stream's side.
     pub stream: StreamReport,
-    /// Records that the server still held when it stopped.
+    /// Records outside the spool that the server still held when it stopped.
     pub unsent: u64,
+    /// Records that were still in its spool.
+    pub in_spool: u64,
 }
 
 impl Summary {
@@ -46,6 +48,7 @@ impl Summary {
             "reordered": self.stream.reordered,
             "inject_loss": self.options.inject_loss,
             "unsent": self.unsent,
+            "in_spool": self.in_spool,
             "devices": self.devices,
             "stream": self.stream,
         })
@@ -101,6 +104,11 @@ impl fmt::Display for Summary {
         if self.unsent > 0 {
             row("unsent", &self.unsent)?;
         }
+        writeln!(
+            f,
+            "kept: {} acknowledged, {} in Kinesis, {} in the spool",
+            devices.acknowledged, stream.stored, self.in_spool
+        )?;
         write!(
             f,
             "{}",

@@ -19,10 +19,12 @@ const CLOSE_GRACE: Duration = Duration::from_secs(1);
 /// How a stop ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stopped {
-    /// Records that were admitted and have not reached their end.
+    /// Records outside the spool that were admitted and have not reached their end.
     pub unsent: u64,
-    /// True when some of them may have been acknowledged: a rule with `ack = "accept"` is in force.
+    /// True when some of these may have been acknowledged: a rule with `ack = "accept"` is in force.
     pub acknowledged: bool,
+    /// Records that stay in the spool for the next start. That is no failure: they are kept.
+    pub in_spool: u64,
 }
 
 impl Stopped {
@@ -39,6 +41,7 @@ impl Server {
         self.phase.enter(Phase::DRAINING);
         tracing::info!(
             pending = self.control.pending(),
+            in_spool = in_spool(&self.control),
             deadline = ?self.config.shutdown.deadline,
             "draining"
         );
@@ -53,10 +56,24 @@ impl Server {
         let drained = wait_until(&*clock, deadline, hurry, || {
             self.control.is_empty() && self.broker.unanswered() == 0
         });
-        let stopped = Stopped {
+        let mut stopped = Stopped {
             unsent: unsent(&self.control, drained),
             acknowledged: self.accepts(),
+            in_spool: 0,
         };
+        self.tell(&stopped, drained);
+        stopped.in_spool = self.close(deadline, drained, hurry);
+        if stopped.in_spool > 0 {
+            tracing::info!(
+                records = stopped.in_spool,
+                "records stay in the spool and are sent after the next start"
+            );
+        }
+        stopped
+    }
+
+    /// How the drain ended.
+    fn tell(&self, stopped: &Stopped, drained: bool) {
         if drained {
             tracing::info!("drained");
         } else {
@@ -73,42 +90,43 @@ impl Server {
                 "acknowledged records of rules with ack = \"accept\" are lost"
             );
         }
-        let grace = clock.now() + CLOSE_GRACE;
-        self.close(if drained { deadline.max(grace) } else { grace });
-        stopped
     }
 
-    /// Tells the clients, closes their connections and ends the threads. On a thread of its own, because joining one
-    /// that hangs in the operating system must not outlive the deadline.
-    fn close(self, deadline: Time) {
+    /// Tells the clients and closes their connections, lets requests with records of the spool come back, ends the
+    /// threads. Returns how many records stay in the spool.
+    fn close(self, deadline: Time, drained: bool, hurry: &dyn Fn() -> bool) -> u64 {
         let Self {
             clock,
+            config,
+            control,
             broker,
             admin,
             sender,
             sequencer,
             ..
         } = self;
-        let (done, ended) = mpsc::sync_channel(1);
-        let closing = thread::Builder::new()
-            .name("closing".into())
-            .spawn(move || {
-                broker.join();
-                drop(sender);
-                drop(sequencer);
-                if let Some(admin) = admin {
-                    admin.shutdown();
-                }
-                // Nobody waits any more when the deadline has passed.
-                done.send(()).unwrap_or_default();
-            });
-        if let Err(error) = closing {
-            tracing::warn!(%error, "no thread to close the connections: they end with the process");
-            return;
-        }
-        if !wait_until(&*clock, deadline, &|| false, || ended.try_recv().is_ok()) {
-            tracing::warn!("connections or threads did not end in time; they end with the process");
-        }
+        let grace = clock.now() + CLOSE_GRACE;
+        let close_by = if drained { deadline.max(grace) } else { grace };
+        end(&*clock, "closing", close_by, move || broker.join());
+
+        // What comes back now is not sent a second time after the next start.
+        let viewer = sender.viewer();
+        let back_by = clock.now() + config.kinesis.attempt_timeout;
+        wait_until(&*clock, back_by.min(deadline), hurry, || {
+            let in_memory = control.log().map_or(0, |log| log.in_memory);
+            in_memory == 0 || viewer.status().iter().all(|stream| stream.in_flight == 0)
+        });
+
+        let end_by = deadline.max(clock.now() + CLOSE_GRACE);
+        end(&*clock, "ending", end_by, move || {
+            drop(sender);
+            // This writes the last checkpoint and lets go of the spool.
+            drop(sequencer);
+            if let Some(admin) = admin {
+                admin.shutdown();
+            }
+        });
+        in_spool(&control)
     }
 
     /// Whether any rule that can run is acknowledged before its records are stored.
@@ -127,8 +145,32 @@ impl Server {
     }
 }
 
+/// Records that are owed from the spool.
+fn in_spool(control: &PipelineControl) -> u64 {
+    control.log().map_or(0, |log| log.stat.unsettled_records)
+}
+
+/// Records outside the spool that have not reached their end.
 fn unsent(control: &PipelineControl, drained: bool) -> u64 {
-    if drained { 0 } else { control.pending() }
+    if drained { 0 } else { control.unsent() }
+}
+
+/// Runs the last work of a stop on a thread of its own, because joining one that hangs in the operating system must not
+/// outlive the deadline.
+fn end(clock: &dyn Clock, name: &str, deadline: Time, work: impl FnOnce() + Send + 'static) {
+    let (done, ended) = mpsc::sync_channel(1);
+    let thread = thread::Builder::new().name(name.into()).spawn(move || {
+        work();
+        // Nobody waits any more when the deadline has passed.
+        done.send(()).unwrap_or_default();
+    });
+    if let Err(error) = thread {
+        tracing::warn!(%error, "no thread to stop in order: connections and threads end with the process");
+        return;
+    }
+    if !wait_until(clock, deadline, &|| false, || ended.try_recv().is_ok()) {
+        tracing::warn!("connections or threads did not end in time; they end with the process");
+    }
 }
 
 /// Waits until `done`, the deadline, or the wish to hurry. True when it is done.
@@ -179,6 +221,7 @@ mod tests {
             Stopped {
                 unsent,
                 acknowledged,
+                in_spool: 7,
             }
             .lost()
         };

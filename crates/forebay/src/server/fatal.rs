@@ -1,7 +1,8 @@
 //! Panics that end the process.
 //!
-//! A panic in a connection's task closes that connection. A panic in the sequencer or the sender means that nothing
-//! which is acknowledged later could be kept, so the process must not go on to acknowledge anything.
+//! A panic in a connection's task closes that connection. A panic in the sequencer, the sender or a thread of the spool
+//! means that nothing which is acknowledged later could be kept or sent, so the process must not go on to acknowledge
+//! anything.
 
 use std::panic;
 use std::thread;
@@ -11,7 +12,7 @@ use crate::cli::remark;
 /// What a panic leaves, as Rust's own runtime does when it happens in the main thread.
 const PANICKED: i32 = 101;
 /// Threads without which no promise can be kept.
-const VITAL: [&str; 2] = ["sequencer", "sender"];
+const VITAL: [&str; 4] = ["sequencer", "sender", "spool-jobs", "spool-reader"];
 
 /// From here on a panic of a vital thread ends the process at once, after the usual report.
 pub(crate) fn end_process_when_vital_threads_panic() {

@@ -1,6 +1,6 @@
 //! What a start says: who runs, with which rules, and what each of them promises.
 
-use forebay_core::StreamName;
+use forebay_core::{AckMode, StreamName};
 use forebay_rules::{Action, Rule};
 use tracing::{info, warn};
 
@@ -98,6 +98,12 @@ fn contract(config: &Config, rule: &Rule) {
             Action::Unsupported { .. } => None,
         })
         .collect();
+    let mut listeners = config.listeners.iter();
+    let spooled = match settings.ack {
+        Some(ack) => ack == AckMode::Spool,
+        None => listeners.any(|listener| listener.ack == AckMode::Spool),
+    };
+    let on_spool_failure = spooled.then(|| config.spool.on_failure.as_str());
     info!(
         rule = rule.name(),
         enabled = rule.is_enabled(),
@@ -106,6 +112,7 @@ fn contract(config: &Config, rule: &Rule) {
         ack,
         ordering = %settings.ordering.unwrap_or(config.kinesis.ordering),
         on_full = %settings.on_full.unwrap_or(config.memory.on_full),
+        on_spool_failure,
         "rule in force"
     );
 }

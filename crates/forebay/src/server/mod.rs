@@ -1,8 +1,8 @@
 //! The server: builds the parts, starts them in order, and stops them in the opposite one.
 //!
-//! Start: budgets and rules are already judged, so sequencer and sender come first, then the admin port, then the
-//! listeners, because they may open only when a publish can become durable. Stop: nothing new is taken, what is under
-//! way is finished, and every step is cut by the deadline.
+//! Start: budgets and rules are already judged, so the spool comes first, then sequencer and sender, then the admin
+//! port, then the listeners, because they may open only when a publish can become durable. Stop: nothing new is taken,
+//! what is under way is finished, what is owed stays in the spool, and every step is cut by the deadline.
 
 mod drain;
 mod facts;
@@ -10,6 +10,7 @@ mod fatal;
 mod lines;
 mod run;
 mod settings;
+mod spool;
 mod status;
 
 use std::net::SocketAddr;
@@ -18,16 +19,18 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use forebay_admin::{AdminConfig, AdminServer, AdminState, Heartbeat, Readiness, RunningAdmin};
 use forebay_broker::{Broker, BrokerParts, RunningBroker};
-use forebay_core::{Clock, Entropy, SeededEntropy, SystemClock, Time};
+use forebay_core::{Clock, Entropy, Fs, SeededEntropy, SystemClock, Time};
 use forebay_kinesis::{CredentialSource, SenderSetup, SenderThread};
 use forebay_metrics::Registry;
-use forebay_pipeline::{Pipeline, PipelineControl, SequencerThread};
+use forebay_pipeline::{Intake, Pipeline, PipelineControl, SequencerThread, SinkPort};
+use forebay_spool::{DiskFs, LossyFs};
 
 use crate::cli::{Exit, Failure, chain, needs_no_credentials};
 use crate::config::Config;
 pub use drain::Stopped;
 pub(crate) use fatal::end_process_when_vital_threads_panic;
 pub(crate) use run::run;
+use spool::Opened;
 use status::StatusSource;
 
 /// What `/readyz` says.
@@ -99,32 +102,35 @@ impl Server {
     /// Starts everything. When it returns, clients are served.
     ///
     /// # Errors
-    /// When an address cannot be bound or the operating system refuses a thread. What was started is stopped again.
+    /// When the spool cannot be opened, an address cannot be bound or the operating system refuses a thread. What was
+    /// started is stopped again.
     pub fn start(config: Config) -> Result<Self, Failure> {
+        match spool::lossy_disk()? {
+            Some(seed) => Self::start_on(LossyFs::new(seed), config),
+            None => Self::start_on(DiskFs, config),
+        }
+    }
+
+    fn start_on<F: Fs>(fs: F, config: Config) -> Result<Self, Failure> {
         let system_clock = Arc::new(SystemClock::new());
         let clock: Arc<dyn Clock> = Arc::clone(&system_clock) as Arc<dyn Clock>;
         let registry = Registry::new();
         facts::register(&config, &registry);
         let phase = Arc::new(Phase::default());
-        let mut entropy = SeededEntropy::new(SeededEntropy::from_os().next_u64());
-        let mut pipeline: Pipeline = Pipeline::new(
-            settings::pipeline(&config),
-            &config.rule_set,
-            &registry,
-            &mut entropy,
-        );
-        for intake in &mut pipeline.intakes {
-            intake.set_evaluation_clock(Arc::clone(&clock));
-        }
+        let opened = spool::open(fs, &config, &*clock, &registry)?;
+        let recovery = opened.as_ref().map(spool::recovery_of);
         let (sequencing, sending) = (Beat::default(), Beat::default());
-        let sequencer = SequencerThread::start(
-            pipeline.sequencer,
-            Arc::clone(&clock),
-            sequencing.ticker(&clock),
-        )
-        .map_err(|error| no_thread(&error))?;
+        let Parts {
+            intakes,
+            sink,
+            control,
+            sequencer,
+        } = Parts::start(&config, opened, &clock, &registry, &sequencing)?;
+        if recovery.is_some() {
+            spool::register(control.clone(), Arc::clone(&clock), &registry);
+        }
         let sender = SenderThread::start(SenderSetup {
-            port: pipeline.sink,
+            port: sink,
             config: settings::kinesis(&config, credentials(&config)),
             registry: registry.clone(),
             clock: Arc::clone(&clock),
@@ -137,8 +143,9 @@ impl Server {
             Arc::clone(&clock),
             Arc::clone(&phase),
             registry.clone(),
-            pipeline.control.clone(),
+            control.clone(),
             sender.viewer(),
+            recovery,
         );
         let admin = start_admin(
             &config,
@@ -151,7 +158,7 @@ impl Server {
         let broker = Broker::start(
             settings::broker(&config),
             BrokerParts {
-                intakes: pipeline.intakes,
+                intakes,
                 clock: Arc::clone(&clock),
                 registry,
             },
@@ -168,7 +175,7 @@ impl Server {
             config,
             phase,
             clock: system_clock,
-            control: pipeline.control,
+            control,
             listeners,
             broker,
             admin,
@@ -197,6 +204,71 @@ impl Server {
         } else {
             None
         }
+    }
+}
+
+/// The pipeline at work: its ends, and the thread between them.
+struct Parts {
+    intakes: Vec<Intake>,
+    sink: SinkPort,
+    control: PipelineControl,
+    sequencer: SequencerThread,
+}
+
+impl Parts {
+    /// Builds it, with the spool where there is one.
+    fn start<F: Fs>(
+        config: &Config,
+        opened: Option<Opened<F>>,
+        clock: &Arc<dyn Clock>,
+        registry: &Registry,
+        beat: &Beat,
+    ) -> Result<Self, Failure> {
+        let mut entropy = SeededEntropy::new(SeededEntropy::from_os().next_u64());
+        let (told, rules) = (settings::pipeline(config), &config.rule_set);
+        match opened {
+            Some(opened) => {
+                let log_clock = Arc::clone(clock);
+                let pipeline = Pipeline::with_log(
+                    told,
+                    rules,
+                    registry,
+                    &mut entropy,
+                    opened.spool,
+                    log_clock,
+                );
+                Self::of(pipeline, clock, beat)
+            }
+            None => Self::of(
+                Pipeline::<F>::new(told, rules, registry, &mut entropy),
+                clock,
+                beat,
+            ),
+        }
+    }
+
+    fn of<F: Fs>(
+        pipeline: Pipeline<F>,
+        clock: &Arc<dyn Clock>,
+        beat: &Beat,
+    ) -> Result<Self, Failure> {
+        let Pipeline {
+            mut intakes,
+            sequencer,
+            sink,
+            control,
+        } = pipeline;
+        for intake in &mut intakes {
+            intake.set_evaluation_clock(Arc::clone(clock));
+        }
+        let sequencer = SequencerThread::start(sequencer, Arc::clone(clock), beat.ticker(clock))
+            .map_err(|error| no_thread(&error))?;
+        Ok(Self {
+            intakes,
+            sink,
+            control,
+            sequencer,
+        })
     }
 }
 
@@ -231,10 +303,14 @@ fn start_admin(
         return Ok(None);
     };
     let (asked, shown, watched) = (Arc::clone(phase), Arc::clone(status), Arc::clone(status));
+    let writing = Arc::clone(status);
     let state = AdminState::new(
         registry.clone(),
         Arc::clone(clock),
-        move || asked.readiness(),
+        move || match asked.readiness() {
+            Readiness::Ready if writing.must_stall() => Readiness::NotReady("spool"),
+            readiness => readiness,
+        },
         move || shown.status(),
     )
     .with_heartbeat(sequencing.heartbeat("sequencer"))

@@ -46,7 +46,11 @@ pub(crate) fn run(inputs: &Inputs, rule: Option<&CommandLineRule>) -> Outcome {
     let signal = runtime.block_on(serve(&server, &mut stop));
     tracing::info!(signal, "stop asked for");
     let stopped = runtime.block_on(end(server, &mut stop))?;
-    tracing::info!(unsent = stopped.unsent, "stopped");
+    tracing::info!(
+        unsent = stopped.unsent,
+        in_spool = stopped.in_spool,
+        "stopped"
+    );
     Ok(if stopped.lost() {
         Exit::Failed
     } else {

@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use forebay_admin::{
-    BudgetStatus, ConnectionStatus, Conservation, LastError, ListenerStatus, RuleStatus, Status,
-    StreamStatus,
+    BudgetStatus, ConnectionStatus, Conservation, LastError, ListenerStatus, RecoveryStatus,
+    RuleStatus, SpoolStatus, Status, StreamStatus,
 };
 use forebay_broker::BrokerObserver;
-use forebay_core::{Clock, Time};
+use forebay_core::{Clock, OnSpoolFailure, Time};
 use forebay_kinesis::SenderViewer;
 use forebay_metrics::Registry;
-use forebay_pipeline::PipelineControl;
+use forebay_pipeline::{LogCondition, LogStatus, PipelineControl};
 
-use super::Phase;
+use super::{Phase, spool};
 use crate::config::Config;
 
 /// Asks the parts.
@@ -29,6 +29,9 @@ pub(super) struct StatusSource {
     registry: Registry,
     control: PipelineControl,
     sender: SenderViewer,
+    /// What opening the spool found; `None` without one.
+    recovery: Option<RecoveryStatus>,
+    on_spool_failure: OnSpoolFailure,
     /// The broker opens after the admin port.
     broker: OnceLock<BrokerObserver>,
 }
@@ -41,6 +44,7 @@ impl StatusSource {
         registry: Registry,
         control: PipelineControl,
         sender: SenderViewer,
+        recovery: Option<RecoveryStatus>,
     ) -> Arc<Self> {
         let mut rules: Vec<RuleStatus> = config
             .rule_set
@@ -69,6 +73,8 @@ impl StatusSource {
             registry,
             control,
             sender,
+            recovery,
+            on_spool_failure: config.spool.on_failure,
             broker: OnceLock::new(),
         })
     }
@@ -86,11 +92,16 @@ impl StatusSource {
         }
     }
 
+    /// True while the spool cannot be written and publishes wait for it.
+    pub(super) fn must_stall(&self) -> bool {
+        let failed = |log: Arc<LogStatus>| log.condition == LogCondition::Failed;
+        self.on_spool_failure == OnSpoolFailure::Stall && self.control.log().is_some_and(failed)
+    }
+
     /// The state of this moment.
     pub(super) fn status(&self) -> Status {
         let broker = self.broker.get().map(BrokerObserver::status);
         let conservation = self.control.conservation();
-        let (used_bytes, limit_bytes) = self.control.ingest_bytes();
         Status {
             name: self.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -108,12 +119,8 @@ impl StatusSource {
             listeners: broker.map_or_else(Vec::new, |broker| self.listeners(&broker)),
             rules: self.rules(),
             streams: self.streams(self.clock.now()),
-            budgets: vec![BudgetStatus {
-                name: "memory.ingest".to_owned(),
-                used_bytes,
-                limit_bytes,
-            }],
-            spool: None,
+            budgets: self.budgets(),
+            spool: self.spool(),
             conservation: Conservation {
                 accepted: conservation.accepted,
                 stored: conservation.stored,
@@ -121,6 +128,26 @@ impl StatusSource {
                 pending: conservation.pending,
             },
         }
+    }
+
+    fn budgets(&self) -> Vec<BudgetStatus> {
+        let budget = |name: &str, (used_bytes, limit_bytes)| BudgetStatus {
+            name: name.to_owned(),
+            used_bytes,
+            limit_bytes,
+        };
+        let mut budgets = vec![budget("memory.ingest", self.control.ingest_bytes())];
+        if let Some(log) = self.control.log() {
+            budgets.push(budget("memory.lanes", log.lane_bytes));
+        }
+        budgets
+    }
+
+    fn spool(&self) -> Option<SpoolStatus> {
+        let log = self.control.log()?;
+        let mut status = spool::status_of(&log.stat, &log.backlog, self.clock.wall_millis());
+        status.writer = Some(spool::writer_of(&log, self.recovery.unwrap_or_default()));
+        Some(status)
     }
 
     fn listeners(&self, broker: &forebay_broker::BrokerStatus) -> Vec<ListenerStatus> {

@@ -161,6 +161,10 @@ impl Place {
             "kinesis.region=us-east-1",
             "--set",
             "log.format=json",
+            "--set",
+            "spool.segment=16MiB",
+            "--set",
+            "spool.allow_volatile=true",
         ];
         all.extend_from_slice(words);
         let serving = self.serve(&all, false);
