@@ -401,6 +401,17 @@ settings in force
     let reader = cost["read_by"].as_str().unwrap_or_default();
     ensure!(reader.starts_with("the exact parser"), "{cost:#}");
 
+    // Division is that of the configuration.
+    place.write_json("half.json", &kinesis("SELECT 7 / 2 AS h FROM 'a'", "k"))?;
+    let half = [
+        "explain",
+        "half.json",
+        "--set",
+        "rules.int_division=decimal",
+    ];
+    let (stdout, _) = place.expect(&half, 0)?;
+    ensure!(stdout.contains("`7 / 2` = 3.5\n"), "{stdout}");
+
     let words = ["explain", "rules.d/telemetry.json", "--topic", "elsewhere"];
     let (stdout, _) = place.expect(&words, 0)?;
     ensure!(

@@ -98,6 +98,11 @@ impl RuleSet {
             .map(|index| &self.rules[*index as usize])
     }
 
+    /// What the rules are compiled and evaluated in.
+    pub fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
     /// What the rule of this name does: what it reads, converts and evaluates beforehand, and which way its output
     /// takes. The texts are compiled anew for it.
     pub fn explain(&self, name: &str) -> Option<RuleExplanation> {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use forebay_rules::{Action, RuleDocument, RuleSettings};
+use forebay_rules::{Action, Environment, RuleDocument, RuleSettings};
 use serde_json::{Value, json};
 
 use super::args::{ConfigArguments, DiffArguments};
@@ -70,7 +70,13 @@ impl Side {
                     let name = document.name.clone();
                     // Only what can be loaded can be compared by what it does.
                     let name_of = |field: &str| format!("{}: {field}", shown_name(&file));
-                    documents::compile(document, RuleSettings::default(), &mut report, name_of);
+                    documents::compile(
+                        document,
+                        RuleSettings::default(),
+                        &Environment::DEFAULT,
+                        &mut report,
+                        name_of,
+                    );
                     rules.insert(name, members);
                 }
                 Err(diagnostic) => report.push(*diagnostic),

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use forebay_rules::{RuleDocument, RuleError, RuleLimits, RuleSet, RuleSettings};
+use forebay_rules::{Environment, RuleDocument, RuleError, RuleLimits, RuleSet, RuleSettings};
 
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output;
@@ -89,10 +89,12 @@ pub(super) fn read(path: &Path) -> Result<RuleDocument, Box<Diagnostic>> {
 pub(super) fn compile(
     document: RuleDocument,
     settings: RuleSettings,
+    environment: &Environment,
     report: &mut Report,
     name_of: impl Fn(&str) -> String,
 ) -> Option<RuleSet> {
-    let errors = match RuleSet::build(vec![(document, settings)], RuleLimits::default()) {
+    let rules = vec![(document, settings)];
+    let errors = match RuleSet::build_in(rules, RuleLimits::default(), environment.clone()) {
         Ok(rules) => return Some(rules),
         Err(errors) => errors,
     };

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use forebay_rules::{Action, Rule, RuleLimits, RuleSet, RuleSettings};
+use forebay_rules::{Action, Environment, Rule, RuleLimits, RuleSet, RuleSettings};
 use serde_json::{Value, json};
 
 use super::args::{ConfigArguments, ListArguments};
@@ -44,7 +44,13 @@ fn of_directory(directory: &Path) -> Result<RuleSet, Failure> {
         let name = directory.join(format!("{}.json", document.name));
         let name_of = |field: &str| format!("{}: {field}", name.display());
         let settings = RuleSettings::default();
-        documents::compile(document.clone(), settings, &mut report, name_of);
+        documents::compile(
+            document.clone(),
+            settings,
+            &Environment::DEFAULT,
+            &mut report,
+            name_of,
+        );
     }
     if report.has_errors() {
         return Err(documents::refuse(&report));

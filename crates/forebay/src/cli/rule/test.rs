@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use forebay_core::{Clock, Entropy, HashKey, Message, SeededEntropy, ShardMap, SystemClock};
 use forebay_rules::{
-    Action, Evaluated, OutputRecord, RuleDocument, RuleOutcome, RuleSet, RuleSettings, Scratch,
+    Action, Environment, Evaluated, OutputRecord, RuleDocument, RuleOutcome, RuleSet, RuleSettings,
+    Scratch,
 };
 use serde_json::{Value, json};
 
@@ -32,7 +33,13 @@ pub(super) fn run(arguments: &TestArguments) -> Outcome {
     };
     let mut report = Report::default();
     let name_of = |field: &str| name_of(arguments, field);
-    let Some(rules) = documents::compile(document, settings, &mut report, name_of) else {
+    let Some(rules) = documents::compile(
+        document,
+        settings,
+        &Environment::DEFAULT,
+        &mut report,
+        name_of,
+    ) else {
         return Err(documents::refuse(&report));
     };
     let message = Message {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use forebay_rules::{Action, RuleDocument, RuleSettings, RuleWarning};
+use forebay_rules::{Action, Environment, RuleDocument, RuleSettings, RuleWarning};
 use serde_json::{Value, json};
 
 use super::args::ValidateArguments;
@@ -100,7 +100,9 @@ fn check(file: &str, document: RuleDocument, report: &mut Report) {
         report.push(Diagnostic::warning(Code::NoAction, title).at(&place));
     }
     let settings = RuleSettings::default();
-    let Some(rules) = documents::compile(document, settings, report, name_of) else {
+    let Some(rules) =
+        documents::compile(document, settings, &Environment::DEFAULT, report, name_of)
+    else {
         return;
     };
     for rule in rules.rules() {

@@ -40,7 +40,9 @@ pub(super) fn run(arguments: &ExplainArguments) -> Outcome {
     let is_enabled = !document.disabled;
     let mut document = document;
     document.disabled = false;
-    let Some(rules) = documents::compile(document, settings, &mut report, name_of) else {
+    let environment = config.rule_set.environment();
+    let Some(rules) = documents::compile(document, settings, environment, &mut report, name_of)
+    else {
         return Err(documents::refuse(&report));
     };
     let explained = rules.rules().first().and_then(|rule| {
