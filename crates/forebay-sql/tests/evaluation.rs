@@ -332,3 +332,14 @@ fn one_evaluation_serves_rules_of_different_versions() {
         assert_eq!(texts, ["10.0 x10.0", "10 x10", "10 x10"]);
     }
 }
+
+#[test]
+fn searches_that_are_given_up_use_the_steps_of_the_message_up() {
+    let items = format!("[{}]", vec!["1"; 400].join(","));
+    let payload = format!(r#"{{"l":{items},"t":"{}!"}}"#, "a".repeat(200));
+    let sql =
+        "SET @t = t SELECT (SELECT VALUE regexp_matches(@t, '(a|aa)+\\1$') FROM l) AS r FROM 'a'";
+    assert_eq!(run(sql, &payload).selection, Err(EvalError::Steps));
+    let one = "SELECT regexp_matches(t, '(a|aa)+\\1$') AS r FROM 'a'";
+    assert_eq!(output(one, &payload), "{}");
+}

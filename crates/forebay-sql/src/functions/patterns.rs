@@ -3,7 +3,7 @@
 use super::{Function, Refusal, TEXT, built};
 use crate::Code;
 use crate::eval::{EvalError, Evaluation, TextBuilder};
-use crate::pattern::{Pattern, PatternError, Replacement};
+use crate::pattern::{GivenUp, Pattern, PatternError, Replacement};
 use crate::program::Node;
 use crate::value::{Text, Value, ValueType};
 
@@ -24,6 +24,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
 
 /// Evaluation steps of compiling a pattern that is no constant.
 const COMPILATION_STEPS: usize = 2000;
+/// Evaluation steps of a search that was given up, besides its ordinary ones.
+const GIVEN_UP_STEPS: usize = 1000;
 
 type Evaluated<'a> = Result<Value<'a>, EvalError>;
 
@@ -88,6 +90,12 @@ fn operands<'a>(
     Ok(text.zip(pattern))
 }
 
+/// A search that was given up has cost much more than one that ends soon.
+fn given_up<'a>(evaluation: &mut Evaluation<'a>) -> Evaluated<'a> {
+    evaluation.step(GIVEN_UP_STEPS)?;
+    Ok(Value::Undefined)
+}
+
 /// `regexp_matches(s, r)`: whether `s` contains a match.
 fn regexp_matches<'a>(evaluation: &mut Evaluation<'a>, arguments: &'a [Node]) -> Evaluated<'a> {
     let Some((text, found)) = operands(evaluation, arguments)? else {
@@ -95,7 +103,10 @@ fn regexp_matches<'a>(evaluation: &mut Evaluation<'a>, arguments: &'a [Node]) ->
     };
     let pattern = found.pattern();
     evaluation.step(pattern.steps(text.len()))?;
-    Ok(pattern.is_match(text).map_or(Value::Undefined, Value::Bool))
+    match pattern.is_match(text) {
+        Ok(found) => Ok(Value::Bool(found)),
+        Err(GivenUp) => given_up(evaluation),
+    }
 }
 
 /// `regexp_substr(s, r)`: the first match, else Undefined.
@@ -105,10 +116,10 @@ fn regexp_substr<'a>(evaluation: &mut Evaluation<'a>, arguments: &'a [Node]) -> 
     };
     let pattern = found.pattern();
     evaluation.step(pattern.steps(text.len()))?;
-    Ok(match pattern.find(text) {
-        Ok(Some(found)) => Value::Text(Text::Borrowed(found)),
-        _ => Value::Undefined,
-    })
+    match pattern.find(text) {
+        Ok(found) => Ok(found.map_or(Value::Undefined, |found| Value::Text(Text::Borrowed(found)))),
+        Err(GivenUp) => given_up(evaluation),
+    }
 }
 
 /// `regexp_replace(s, r, u)`: every match becomes `u`.
@@ -153,7 +164,10 @@ fn replace<'a>(
         let captures = match pattern.captures(text, at) {
             Ok(Some(captures)) => captures,
             Ok(None) => break,
-            Err(_) => return Ok(None),
+            Err(GivenUp) => {
+                given_up(evaluation)?;
+                return Ok(None);
+            }
         };
         let Some(found) = captures.get(0) else {
             break;

@@ -11,13 +11,13 @@ pub(crate) use replacement::Replacement;
 use translation::Translated;
 
 /// Backtracks of one search, after which it is given up.
-const BACKTRACKS_MAX: usize = 50_000;
+const BACKTRACKS_MAX: usize = 20_000;
 /// Instructions of one compiled expression that may backtrack.
 const PROGRAM_SIZE_MAX: usize = 20_000;
 /// Bytes of one compiled expression.
 const PROGRAM_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Evaluation steps of a search that may backtrack.
-const BACKTRACKING_STEPS: usize = 100;
+const BACKTRACKING_STEPS: usize = 200;
 /// Evaluation steps of a search in linear time.
 const LINEAR_STEPS: usize = 4;
 /// Bytes of text that are one evaluation step more.
