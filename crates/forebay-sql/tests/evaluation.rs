@@ -343,3 +343,14 @@ fn searches_that_are_given_up_use_the_steps_of_the_message_up() {
     let one = "SELECT regexp_matches(t, '(a|aa)+\\1$') AS r FROM 'a'";
     assert_eq!(output(one, &payload), "{}");
 }
+
+#[test]
+fn a_number_of_many_digits_costs_its_digits_each_time_that_a_query_reads_it() {
+    let items = format!("[{}]", vec!["1"; 2000].join(","));
+    let sql = "SET @n = n SELECT get((SELECT VALUE @n + x FROM l AS x), 0) > 1 AS r FROM 'a'";
+    let payload = |digits| format!(r#"{{"l":{items},"n":{}}}"#, "9".repeat(digits));
+    assert_eq!(output(sql, &payload(30)), r#"{"r":true}"#);
+    assert_eq!(run(sql, &payload(100_000)).selection, Err(EvalError::Steps));
+    let once = "SELECT n > 1 AS r FROM 'a'";
+    assert_eq!(output(once, &payload(300)), r#"{"r":true}"#);
+}

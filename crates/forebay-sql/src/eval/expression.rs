@@ -1,9 +1,15 @@
 //! Expressions: from a node of the program to a value.
 
 use super::{EvalError, Evaluation};
+use crate::json::Kind;
 use crate::program::{Case, Node};
 use crate::syntax::Operator;
 use crate::value::{Text, Value};
+
+/// Numbers of smaller payloads are short enough.
+const CHARGED_PAYLOAD_BYTES: usize = 4096;
+/// Digits that count as one evaluation step.
+const DIGITS_PER_STEP: usize = 64;
 
 impl<'a> Evaluation<'a> {
     /// The value of an expression.
@@ -21,12 +27,14 @@ impl<'a> Evaluation<'a> {
             Node::Payload(path) => return self.payload_member(path),
             Node::Element(path) => {
                 let element = self.element.unwrap_or(Value::Undefined);
-                path.iter()
-                    .try_fold(element, |value, name| self.member(value, name))?
+                let value = path
+                    .iter()
+                    .try_fold(element, |value, name| self.member(value, name))?;
+                self.charge(value)?
             }
             Node::Variable(place) => {
-                let value = self.arena.variables.get(*place);
-                value.copied().unwrap_or(Value::Undefined)
+                let value = self.arena.variables.get(*place).copied();
+                self.charge(value.unwrap_or(Value::Undefined))?
             }
             Node::Member(base, path) => {
                 let base = self.evaluate(base)?;
@@ -66,6 +74,19 @@ impl<'a> Evaluation<'a> {
             Node::Query(query) => self.query(query)?,
             Node::Exists(query) => self.exists(query)?,
         })
+    }
+
+    /// Counts the digits of a number that a query may look at again and again; whoever reads it goes over all of them.
+    fn charge(&mut self, value: Value<'a>) -> Result<Value<'a>, EvalError> {
+        if let Value::Payload(item) = value
+            && self.context.payload.len() > CHARGED_PAYLOAD_BYTES
+            && let Some(document) = self.parsed()
+            && document.kind(item) == Kind::Number
+        {
+            let digits = document.number_text(item).len();
+            self.step(digits / DIGITS_PER_STEP)?;
+        }
+        Ok(value)
     }
 
     /// The first branch that equals the operand. An Undefined operand makes all of it Undefined, its default too.
