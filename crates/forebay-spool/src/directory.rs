@@ -63,14 +63,15 @@ pub(crate) fn newest_of(loaded: &Loaded) -> Option<&Checkpoint> {
     checkpoints.max_by_key(|checkpoint| checkpoint.generation)
 }
 
-pub(crate) fn load_checkpoints<F: Fs>(fs: &F, config: &Config) -> Result<Loaded, OpenError> {
-    let [a, b] = checkpoint::NAMES.map(|name| checkpoint::read(fs, &config.dir.join(name)));
+pub(crate) fn load_checkpoints<F: Fs>(fs: &F, dir: &Path) -> Result<Loaded, OpenError> {
+    let [a, b] = checkpoint::NAMES.map(|name| checkpoint::read(fs, &dir.join(name)));
     Ok([a?, b?])
 }
 
 pub(crate) fn classify<F: Fs>(
     fs: &F,
-    config: &Config,
+    dir: &Path,
+    segment_bytes: u64,
     newest: Option<&Checkpoint>,
 ) -> Result<Files<F::File>, OpenError> {
     let mut files = Files {
@@ -79,11 +80,11 @@ pub(crate) fn classify<F: Fs>(
         unready: VecDeque::new(),
         max_epoch: 0,
     };
-    for name in fs.list(&config.dir)? {
+    for name in fs.list(dir)? {
         let Some(slot) = slot_of(&name) else {
             continue;
         };
-        let file = Arc::new(fs.open(&path_of(&config.dir, slot), OpenMode::Existing)?);
+        let file = Arc::new(fs.open(&path_of(dir, slot), OpenMode::Existing)?);
         let mut page = vec![0; narrow(PAGE)];
         let read = read_full(&*file, &mut page, 0)?;
         page.truncate(read);
@@ -99,7 +100,7 @@ pub(crate) fn classify<F: Fs>(
         };
         if header.kind == Kind::Compact {
             return Err(OpenError::Compacted {
-                dir: config.dir.clone(),
+                dir: dir.to_owned(),
                 slot,
             });
         }
@@ -108,7 +109,7 @@ pub(crate) fn classify<F: Fs>(
         let listed = listed.is_some_and(|listed| listed.header.epoch == header.epoch);
         if header.epoch > 0 && (newer || listed) {
             files.live.insert(header.epoch, (header, file));
-        } else if header.size < config.segment_bytes || file.len()? < header.size {
+        } else if header.size < segment_bytes || file.len()? < header.size {
             files
                 .unready
                 .push_back((slot, header.size.min(file.len()?)));

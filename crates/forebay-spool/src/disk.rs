@@ -18,6 +18,10 @@ const OVERLAYFS: u32 = 0x794c_7630;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DiskFs;
 
+/// The files of this machine, to be read only: whatever would change something fails with [`FsErrorKind::ReadOnly`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ReadOnlyDisk;
+
 /// One open file.
 #[derive(Debug)]
 pub struct DiskFile {
@@ -137,17 +141,79 @@ impl Fs for DiskFs {
     }
 
     fn lock(&self, path: &Path) -> Result<DiskLock, FsError> {
-        let file = self.open(path, OpenMode::CreateMissing)?.file;
-        match file.try_lock() {
-            Ok(()) => Ok(DiskLock { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(FsError {
-                kind: FsErrorKind::Locked,
-                operation: "lock",
-                path: path.to_owned(),
-                detail: "another process holds it".to_owned(),
-            }),
-            Err(TryLockError::Error(error)) => Err(failed("lock", path, &error)),
+        lock(self.open(path, OpenMode::CreateMissing)?.file, path)
+    }
+}
+
+fn lock(file: File, path: &Path) -> Result<DiskLock, FsError> {
+    match file.try_lock() {
+        Ok(()) => Ok(DiskLock { _file: file }),
+        Err(TryLockError::WouldBlock) => Err(FsError {
+            kind: FsErrorKind::Locked,
+            operation: "lock",
+            path: path.to_owned(),
+            detail: "another process holds it".to_owned(),
+        }),
+        Err(TryLockError::Error(error)) => Err(failed("lock", path, &error)),
+    }
+}
+
+fn forbidden(operation: &'static str, path: &Path) -> FsError {
+    FsError {
+        kind: FsErrorKind::ReadOnly,
+        operation,
+        path: path.to_owned(),
+        detail: "only reading is allowed".to_owned(),
+    }
+}
+
+impl Fs for ReadOnlyDisk {
+    type File = DiskFile;
+    type Lock = DiskLock;
+
+    fn create_dir(&self, dir: &Path) -> Result<(), FsError> {
+        Err(forbidden("create directory", dir))
+    }
+
+    /// Opens a file that exists; writing to it fails.
+    fn open(&self, path: &Path, mode: OpenMode) -> Result<DiskFile, FsError> {
+        if mode == OpenMode::CreateNew {
+            return Err(forbidden("create", path));
         }
+        let file = File::open(path).map_err(|error| failed("open", path, &error))?;
+        Ok(DiskFile {
+            file,
+            path: path.to_owned(),
+        })
+    }
+
+    fn rename(&self, from: &Path, _: &Path) -> Result<(), FsError> {
+        Err(forbidden("rename", from))
+    }
+
+    fn remove(&self, path: &Path) -> Result<(), FsError> {
+        Err(forbidden("remove", path))
+    }
+
+    fn list(&self, dir: &Path) -> Result<Vec<String>, FsError> {
+        DiskFs.list(dir)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> Result<(), FsError> {
+        Err(forbidden("sync directory", dir))
+    }
+
+    fn free_bytes(&self, dir: &Path) -> Result<u64, FsError> {
+        DiskFs.free_bytes(dir)
+    }
+
+    fn medium(&self, dir: &Path) -> Result<FsMedium, FsError> {
+        DiskFs.medium(dir)
+    }
+
+    /// Takes the lock of a file that exists.
+    fn lock(&self, path: &Path) -> Result<DiskLock, FsError> {
+        lock(self.open(path, OpenMode::Existing)?.file, path)
     }
 }
 

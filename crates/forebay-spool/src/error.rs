@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use forebay_core::FsError;
+use forebay_core::{FsError, FsErrorKind};
 
 /// Why a spool could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +13,12 @@ pub enum OpenError {
     /// Another process uses the directory.
     #[error("spool directory {} is in use by another process", .0.display())]
     Locked(PathBuf),
+    /// There is no such directory.
+    #[error("spool directory {} does not exist", .0.display())]
+    Missing(PathBuf),
+    /// It is not a spool: there is no description of the directory.
+    #[error("{} is not a spool directory: it has no readable META file", .0.display())]
+    NotASpool(PathBuf),
     /// There are segments and no description of the directory.
     #[error("spool directory {} has segments but no readable META file", .0.display())]
     NoMeta(PathBuf),
@@ -35,6 +41,21 @@ pub enum OpenError {
         /// Bytes of a segment.
         segment_bytes: u64,
     },
+}
+
+impl OpenError {
+    /// True when the same call may succeed later without anybody changing the directory or the configuration: a read
+    /// failed, or another process is still using it. What could not be read is never taken for damaged or gone.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Fs(error) => matches!(
+                error.kind,
+                FsErrorKind::Io | FsErrorKind::NoSpace | FsErrorKind::Interrupted
+            ),
+            Self::Locked(_) => true,
+            _ => false,
+        }
+    }
 }
 
 /// Why a group did not become durable.

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_core::{Fs, FsError, FsErrorKind, FsFile as _, OpenMode, Time};
+use forebay_core::{Clock, Fs, FsError, FsErrorKind, FsFile as _, OpenMode, Time};
 
 use crate::backlog;
 use crate::checkpoint;
+use crate::flush_timing::FlushTiming;
 use crate::segment::{Footer, Kind, PAGE, SegmentHeader};
 use crate::spool::{AHEAD_SEGMENTS, RESERVE_SEGMENTS, Spare, Spool};
 use crate::wire::{narrow, write_all};
@@ -45,6 +46,9 @@ enum Work<T> {
         dir: PathBuf,
         slot: u32,
     },
+    TimeFlushes {
+        dir: PathBuf,
+    },
     Allocate {
         dir: PathBuf,
         slot: u32,
@@ -73,6 +77,8 @@ enum Outcome<T> {
     },
     Seal(Result<(), FsError>),
     Remove(u32, Result<(), FsError>),
+    /// `None` when there was no clock.
+    TimeFlushes(Result<Option<FlushTiming>, FsError>),
     Allocate {
         slot: u32,
         size: u64,
@@ -88,6 +94,7 @@ impl<T> Done<T> {
             | Outcome::Seal(result)
             | Outcome::Remove(_, result) => result.as_ref().err(),
             Outcome::Allocate { result, .. } => result.as_ref().err(),
+            Outcome::TimeFlushes(result) => result.as_ref().err(),
         }
     }
 }
@@ -105,8 +112,17 @@ pub(crate) fn checkpoint_bytes(segments: usize, segment_bytes: u64) -> u64 {
 }
 
 impl<T: forebay_core::FsFile> Job<T> {
-    /// Does the work.
+    /// Does the work, except that flushes are not timed.
     pub fn run<F: Fs<File = T>>(self, fs: &F) -> Done<T> {
+        self.run_with(fs, None)
+    }
+
+    /// Does the work; flushes are timed with this clock.
+    pub fn run_timed<F: Fs<File = T>>(self, fs: &F, clock: &dyn Clock) -> Done<T> {
+        self.run_with(fs, Some(clock))
+    }
+
+    fn run_with<F: Fs<File = T>>(self, fs: &F, clock: Option<&dyn Clock>) -> Done<T> {
         let outcome = match self.work {
             Work::Checkpoint {
                 path,
@@ -121,6 +137,11 @@ impl<T: forebay_core::FsFile> Job<T> {
                 result: checkpoint::write(fs, &path, &bytes),
             },
             Work::Seal { file, offset, page } => Outcome::Seal(seal(&*file, &page, offset)),
+            Work::TimeFlushes { dir } => Outcome::TimeFlushes(
+                clock
+                    .map(|clock| FlushTiming::measure(fs, &dir, clock))
+                    .transpose(),
+            ),
             Work::Remove { dir, slot } => Outcome::Remove(slot, remove(fs, &dir, slot)),
             Work::Allocate {
                 dir,
@@ -246,7 +267,8 @@ impl<F: Fs> Spool<F> {
             .checkpoint_work(now)
             .or_else(|| self.seal_work())
             .or_else(|| self.remove_work(now))
-            .or_else(|| self.allocate_work(now))?;
+            .or_else(|| self.allocate_work(now))
+            .or_else(|| self.time_work())?;
         self.job_running = true;
         Some(Job { work })
     }
@@ -309,6 +331,18 @@ impl<F: Fs> Spool<F> {
         Some(Work::Remove {
             dir: self.config.dir.clone(),
             slot,
+        })
+    }
+
+    /// Has flushes timed by one of the next jobs, when nothing else is to be done: see
+    /// [`flush_timing`](Spool::flush_timing). The job needs a clock: [`Job::run_timed`].
+    pub fn measure_flushes(&mut self) {
+        self.flushes_wanted = true;
+    }
+
+    fn time_work(&mut self) -> Option<Work<F::File>> {
+        std::mem::take(&mut self.flushes_wanted).then(|| Work::TimeFlushes {
+            dir: self.config.dir.clone(),
         })
     }
 
@@ -392,6 +426,8 @@ impl<F: Fs> Spool<F> {
             },
             // A segment without a footer is read at the next start instead.
             Outcome::Seal(_) => {}
+            // A device that cannot be measured shows that elsewhere.
+            Outcome::TimeFlushes(result) => self.flush_timing = result.ok().flatten(),
             Outcome::Remove(slot, result) => {
                 if result.is_err() {
                     self.discarded.push_back(slot);

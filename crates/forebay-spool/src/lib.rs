@@ -37,19 +37,23 @@
 //! ```
 
 mod backlog;
+mod check;
 mod checkpoint;
 mod commit;
 mod config;
+mod cursor;
 mod damage;
 mod directory;
 mod disk;
 mod error;
+mod flush_timing;
 mod frame;
 mod job;
 mod lossy;
 mod meta;
 #[cfg(test)]
 mod mutation;
+mod offline;
 mod open_ids;
 mod reader;
 mod record;
@@ -65,15 +69,19 @@ mod tests;
 mod wire;
 
 pub use backlog::{Backlog, Settled, StreamId};
+pub use check::{CheckPlan, Checked};
 pub use checkpoint::Totals;
 pub use config::Config;
-pub use disk::{DiskFile, DiskFs, DiskLock};
+pub use cursor::Damage;
+pub use disk::{DiskFile, DiskFs, DiskLock, ReadOnlyDisk};
 pub use error::{AppendError, OpenError};
+pub use flush_timing::FlushTiming;
 pub use frame::Group;
 pub use job::{Done, Job};
 pub use lossy::{LossyFile, LossyFs};
+pub use offline::{CheckpointState, Inspected, Verified, inspect, verify};
 pub use open_ids::{Event, OpenIds};
-pub use reader::{Damage, Read, ReadPlan, ReadTarget};
+pub use reader::{Read, ReadPlan, ReadTarget};
 pub use record::{ErrorContext, Record, StreamKey};
 pub use recovery::Recovered;
 pub use spool::{Commit, Counters, Spool, Stat};

@@ -4,7 +4,7 @@
 //! pages that read well and that a power cut would take. So the newest checkpoint is written again in its place, and
 //! the frames that can be in that state are written again to a fresh segment, before anything follows from them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use forebay_core::{Fs, FsError, FsErrorKind, FsFile as _, FsMedium, SeededEntropy, Time};
@@ -13,12 +13,12 @@ use roaring::RoaringTreemap;
 use crate::backlog::{Book, DeltaCounts};
 use crate::checkpoint::{self, Totals};
 use crate::config::Config;
+use crate::cursor::Damage;
 use crate::directory::{Loaded, classify, describe, load_checkpoints, newest_of};
 use crate::error::OpenError;
 use crate::frame::FrameBuffer;
 use crate::job::{checkpoint_bytes, extend_checkpoints, may_take, zero};
 use crate::open_ids::OpenIds;
-use crate::reader::Damage;
 use crate::replay::{Log, Replay};
 use crate::segment::PAGE;
 use crate::spool::{Counters, Pending, Spare, Spool};
@@ -90,9 +90,9 @@ impl<F: Fs> Spool<F> {
                 segment_bytes: config.segment_bytes,
             });
         }
-        let loaded = load_checkpoints(&*fs, &config)?;
+        let loaded = load_checkpoints(&*fs, &config.dir)?;
         let newest = newest_of(&loaded);
-        let mut files = classify(&*fs, &config, newest)?;
+        let mut files = classify(&*fs, &config.dir, config.segment_bytes, newest)?;
         // A process that was killed may have left entries that are not on disk.
         if fs.sync_dir(&config.dir).is_err() {
             let spare = files.spare.drain(..);
@@ -139,6 +139,9 @@ impl<F: Fs> Spool<F> {
             allocating: None,
             allocate_at: now,
             quarantined: 0,
+            known_damage: BTreeSet::new(),
+            flushes_wanted: false,
+            flush_timing: None,
             wall_ms,
             entropy,
             lock,
@@ -168,6 +171,7 @@ impl<F: Fs> Spool<F> {
         spool.release_settled();
         let damaged = std::mem::take(&mut replay.report.damaged);
         for damage in &damaged {
+            spool.know(damage);
             spool.quarantine(damage);
         }
         replay.report.damaged = damaged;
@@ -213,29 +217,7 @@ impl<F: Fs> Spool<F> {
     }
 
     fn take_over(&mut self, replay: &mut Replay, loaded: &Loaded, max_seq: u64) {
-        // What is owed and lies in no segment is gone.
-        let mut orphans = replay.unsettled.clone();
-        for segment in self.live.values() {
-            orphans.remove_range(segment.header.base_seq..segment.end_seq);
-        }
-        if let (Some(first), Some(last)) = (orphans.min(), orphans.max())
-            && replay.report.damaged.is_empty()
-        {
-            replay.report.damaged.push(Damage {
-                slot: 0,
-                epoch: 0,
-                offset: 0,
-                len: 0,
-                first_seq: first,
-                end_seq: last + 1,
-            });
-        }
-        let mut lost = &replay.lost | &orphans;
-        lost &= &replay.unsettled;
-        replay.unsettled -= &lost;
-        replay.totals.settled += lost.len();
-        replay.totals.lost += lost.len();
-        replay.report.lost = lost.len();
+        let lost = replay.settle_lost(&self.live);
         self.counters.records_lost = lost.len();
         self.counters.frames_damaged = wide(replay.report.damaged.len());
         self.unsettled = std::mem::take(&mut replay.unsettled);

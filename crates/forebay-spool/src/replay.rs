@@ -12,10 +12,10 @@ use roaring::RoaringTreemap;
 
 use crate::backlog::Book;
 use crate::checkpoint::{Checkpoint, Totals};
+use crate::cursor::Damage;
 use crate::directory::{Found, Loaded};
 use crate::frame::{Delta, FrameBuffer, FrameHeader, Tally, decode_payload};
 use crate::open_ids::{Event, OpenIds};
-use crate::reader::Damage;
 use crate::recovery::Recovered;
 use crate::scan::{Item, Scanner};
 use crate::segment::{Footer, PAGE, SegmentHeader, Summary};
@@ -168,6 +168,33 @@ impl Replay {
         Ok(log)
     }
 
+    /// Settles what is owed and gone: what lay in damage, and what lies in no segment.
+    pub(crate) fn settle_lost<T>(&mut self, live: &BTreeMap<u64, Segment<T>>) -> RoaringTreemap {
+        let mut orphans = self.unsettled.clone();
+        for segment in live.values() {
+            orphans.remove_range(segment.header.base_seq..segment.end_seq);
+        }
+        if let (Some(first), Some(last)) = (orphans.min(), orphans.max())
+            && self.report.damaged.is_empty()
+        {
+            self.report.damaged.push(Damage {
+                slot: 0,
+                epoch: 0,
+                offset: 0,
+                len: 0,
+                first_seq: first,
+                end_seq: last + 1,
+            });
+        }
+        let mut lost = &self.lost | &orphans;
+        lost &= &self.unsettled;
+        self.unsettled -= &lost;
+        self.totals.settled += lost.len();
+        self.totals.lost += lost.len();
+        self.report.lost = lost.len();
+        lost
+    }
+
     /// Reads one segment: its footer when that tells all that is needed, its frames otherwise. `known` says that its
     /// header is certainly on disk.
     fn read_segment<T: FsFile>(
@@ -203,7 +230,7 @@ impl Replay {
         let file = Arc::clone(&segment.file);
         let header = segment.header.clone();
         let initial = header.base_frame + u64::from(header.initial_frames);
-        let mut scanner = Scanner::new(&*file, &header, header.size - PAGE);
+        let mut scanner = Scanner::new(file, header.clone(), header.size - PAGE);
         let mut summary = Summary::default();
         let mut end = TailEnd::default();
         segment.end = PAGE;

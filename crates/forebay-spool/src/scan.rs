@@ -1,5 +1,7 @@
 //! Reading the frames of one segment in order, over damage.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use forebay_core::{FsError, FsFile};
 
@@ -36,9 +38,9 @@ pub(crate) enum Item {
 
 /// Reads frames from a segment.
 #[derive(Debug)]
-pub(crate) struct Scanner<'a, F> {
-    file: &'a F,
-    segment: &'a SegmentHeader,
+pub(crate) struct Scanner<T> {
+    file: Arc<T>,
+    segment: SegmentHeader,
     offset: u64,
     /// Frames lie below this offset.
     limit: u64,
@@ -48,34 +50,23 @@ pub(crate) struct Scanner<'a, F> {
     window_at: u64,
 }
 
-impl<'a, F: FsFile> Scanner<'a, F> {
+impl<T: FsFile> Scanner<T> {
     /// A scanner from the first frame on. Frames end at `limit`.
-    pub(crate) fn new(file: &'a F, segment: &'a SegmentHeader, limit: u64) -> Self {
-        Self::at(file, segment, PAGE, segment.base_frame, limit)
-    }
-
-    /// A scanner from the frame with a number on, which lies at `offset`.
-    pub(crate) fn at(
-        file: &'a F,
-        segment: &'a SegmentHeader,
-        offset: u64,
-        next_frame: u64,
-        limit: u64,
-    ) -> Self {
+    pub(crate) fn new(file: Arc<T>, segment: SegmentHeader, limit: u64) -> Self {
         Self {
             file,
-            segment,
-            offset,
+            offset: PAGE,
             limit,
-            next_frame,
+            next_frame: segment.base_frame,
+            segment,
             window: Bytes::new(),
             window_at: 0,
         }
     }
 
-    /// Where the next item begins, and the least number of a frame there.
-    pub(crate) fn position(&self) -> (u64, u64) {
-        (self.offset, self.next_frame)
+    /// The least number that the next frame can have.
+    pub(crate) fn next_frame(&self) -> u64 {
+        self.next_frame
     }
 
     /// The next item. After [`Item::End`] it is that again.
@@ -86,7 +77,7 @@ impl<'a, F: FsFile> Scanner<'a, F> {
         };
         let from = offset + wide(HEADER);
         let payload = self.bytes(from, narrow(u64::from(header.payload_len)))?;
-        if !header.matches(&payload, self.segment) {
+        if !header.matches(&payload, &self.segment) {
             return self.over_damage(offset, Some(header));
         }
         self.offset = offset + header.stride(self.segment.align);
@@ -126,14 +117,12 @@ impl<'a, F: FsFile> Scanner<'a, F> {
     }
 
     fn header_at(&mut self, offset: u64) -> Result<Option<FrameHeader>, FsError> {
-        let segment = self.segment;
-        let next_frame = self.next_frame;
         let bytes = self.bytes(offset, HEADER)?;
-        let header = FrameHeader::decode(&bytes, segment).filter(|header| {
+        let header = FrameHeader::decode(&bytes, &self.segment);
+        Ok(header.filter(|header| {
             let end = offset + wide(HEADER) + u64::from(header.payload_len);
-            header.frame >= next_frame && end <= self.limit
-        });
-        Ok(header)
+            header.frame >= self.next_frame && end <= self.limit
+        }))
     }
 
     /// `len` bytes at `offset`, fewer at the end of the file.
@@ -145,7 +134,7 @@ impl<'a, F: FsFile> Scanner<'a, F> {
                 wide(WINDOW).min(self.segment.size.saturating_sub(offset)),
             ));
             let mut buffer = vec![0; want];
-            let read = read_full(self.file, &mut buffer, offset)?;
+            let read = read_full(&*self.file, &mut buffer, offset)?;
             buffer.truncate(read);
             self.window = Bytes::from(buffer);
             self.window_at = offset;

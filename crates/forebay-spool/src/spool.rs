@@ -1,6 +1,6 @@
 //! The log as a state machine: what is live, what is unsettled, what is owed to the disk.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use crate::backlog::{Book, Count, DeltaCounts};
 use crate::checkpoint::{Checkpoint, ListedSegment, Totals};
 use crate::config::Config;
 use crate::error::AppendError;
+use crate::flush_timing::FlushTiming;
 use crate::frame::{Delta, FrameBuffer, Group, HEADER};
 use crate::open_ids::{Event, OpenIds};
 use crate::record::StreamKey;
@@ -171,6 +172,10 @@ pub struct Spool<F: Fs> {
     pub(crate) allocating: Option<u32>,
     pub(crate) allocate_at: Time,
     pub(crate) quarantined: u64,
+    /// Places of which damage was reported: epoch and offset.
+    pub(crate) known_damage: BTreeSet<(u64, u64)>,
+    pub(crate) flushes_wanted: bool,
+    pub(crate) flush_timing: Option<FlushTiming>,
     pub(crate) wall_ms: i64,
 }
 
@@ -503,6 +508,11 @@ impl<F: Fs> Spool<F> {
         self.origin
     }
 
+    /// How long flushes take here, once [`measure_flushes`](Spool::measure_flushes) was asked for and done.
+    pub fn flush_timing(&self) -> Option<&FlushTiming> {
+        self.flush_timing.as_ref()
+    }
+
     /// The lock of the directory, held as long as the spool is.
     pub fn lock(&self) -> &F::Lock {
         &self.lock
@@ -523,6 +533,11 @@ impl<F: Fs> Spool<F> {
             watermark: self.watermark(),
             next_seq: self.next_seq,
             open_ids: self.open_ids.len(),
+            flush_median: self.flush_timing.as_ref().map(FlushTiming::median),
+            flush_implausible: self
+                .flush_timing
+                .as_ref()
+                .is_some_and(FlushTiming::is_implausible),
             totals: self.totals,
             counters: self.counters,
         }
@@ -556,6 +571,10 @@ pub struct Stat {
     pub next_seq: u64,
     /// Open QoS 2 ids.
     pub open_ids: usize,
+    /// Median duration of a flush of 4 KiB, when it was measured.
+    pub flush_median: Option<Duration>,
+    /// True when flushes are so fast that this device may not do them.
+    pub flush_implausible: bool,
     /// Totals since the directory was created.
     pub totals: Totals,
     /// Figures since it was opened.

@@ -189,6 +189,15 @@ impl SimDisk {
             .is_some()
     }
 
+    /// All files with what a process reads in them.
+    pub fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let state = self.state();
+        let names = state.names.iter();
+        names
+            .map(|(path, id)| (path.clone(), state.contents[*id].cache.clone()))
+            .collect()
+    }
+
     /// Cuts a file off.
     pub fn truncate(&self, path: &Path, len: usize) {
         let mut state = self.state();

@@ -5,6 +5,7 @@ mod damage;
 mod faults;
 mod model;
 mod mutants;
+mod offline;
 mod recovery;
 mod simulation;
 
