@@ -1,15 +1,15 @@
 //! From the syntax tree to a checked program: names, versions, functions and what this version of Forebay evaluates.
 
-use forebay_core::limits::EXPRESSION_DEPTH_MAX;
+mod call;
+mod projection;
+
 use forebay_core::topic::{TopicLimits, validate_filter};
 
 use crate::environment::{Environment, IntDivision};
 use crate::explanation::Folded;
 use crate::folding;
-use crate::functions::{self, Body, Function};
 use crate::number::Number;
-use crate::program::{Case, CastTarget, Item, Items, Node, Projection, Query};
-use crate::service_data::DataSource;
+use crate::program::{Case, Node, Projection};
 use crate::span::Span;
 use crate::syntax::{self, Expr, ExprKind, Name, Operator};
 use crate::template::Part;
@@ -17,24 +17,6 @@ use crate::{Code, Diagnostic, SqlVersion, parser};
 
 /// Variables of one statement (AWS IoT developer guide, SET clause).
 const VARIABLES_MAX: usize = 10;
-
-/// Calls of `decode(…, 'proto', …)` in one statement (same guide, decoding protobuf message payloads).
-const PROTOBUF_CALLS_MAX: usize = 2;
-
-/// The types of cast (same guide, function cast).
-const CAST_TARGETS: [(&str, CastTarget); 11] = [
-    ("String", CastTarget::Text),
-    ("Nvarchar", CastTarget::Text),
-    ("Text", CastTarget::Text),
-    ("Ntext", CastTarget::Text),
-    ("Varchar", CastTarget::Text),
-    ("Int", CastTarget::Int),
-    ("Integer", CastTarget::Int),
-    ("Double", CastTarget::Double),
-    ("Decimal", CastTarget::Decimal),
-    ("Bool", CastTarget::Bool),
-    ("Boolean", CastTarget::Bool),
-];
 
 /// The parts of a compiled statement.
 pub(crate) struct Parts {
@@ -265,73 +247,6 @@ impl<'e> Compiler<'e> {
         filter.text
     }
 
-    fn projection(&mut self, projection: syntax::Projection) -> Projection {
-        let items = match projection {
-            syntax::Projection::Value(value) => return Projection::Value(self.node(value)),
-            syntax::Projection::Items(items) => items,
-        };
-        if let [syntax::Item::Star] = items.as_slice() {
-            return Projection::Star;
-        }
-        let mut compiled = Vec::with_capacity(items.len());
-        for (position, item) in items.into_iter().enumerate() {
-            self.item(position, item, &mut compiled);
-        }
-        let stars = compiled
-            .iter()
-            .filter(|item| matches!(item, Item::Star))
-            .count();
-        let leading_star = stars == 1 && matches!(compiled.first(), Some(Item::Star));
-        Projection::Items(Items {
-            may_collide: may_collide(&compiled),
-            leading_star,
-            items: compiled.into(),
-        })
-    }
-
-    fn item(&mut self, position: usize, item: syntax::Item, compiled: &mut Vec<Item>) {
-        match item {
-            syntax::Item::Star => compiled.push(Item::Star),
-            syntax::Item::Members(expr) => {
-                let node = self.node(expr);
-                compiled.push(Item::Members(node));
-            }
-            syntax::Item::Expr {
-                expr,
-                alias: Some(alias),
-            } => {
-                if let Some(name) = alias.get(EXPRESSION_DEPTH_MAX) {
-                    let message = format!("alias of more than {EXPRESSION_DEPTH_MAX} nested names");
-                    self.error(Code::Depth, message, name.span);
-                }
-                let names = alias.into_iter().map(|name| name.text.into()).collect();
-                let node = self.node(expr);
-                compiled.push(Item::Named(names, node));
-            }
-            syntax::Item::Expr {
-                expr:
-                    Expr {
-                        kind: ExprKind::Object(members),
-                        span,
-                    },
-                alias: None,
-            } => {
-                // Without an alias the members of an object literal are members of the output.
-                if self.requires_2016("an object literal", span) {
-                    for (name, member) in members {
-                        let node = self.node(member);
-                        compiled.push(Item::Named([name.text.into()].into(), node));
-                    }
-                }
-            }
-            syntax::Item::Expr { expr, alias: None } => {
-                let name = own_name(&expr).unwrap_or_else(|| format!("_{position}"));
-                let node = self.node(expr);
-                compiled.push(Item::Named([name.into()].into(), node));
-            }
-        }
-    }
-
     /// Compiles an expression. What cannot be compiled is reported and stands as Undefined.
     fn node(&mut self, expr: Expr) -> Node {
         let span = expr.span;
@@ -454,167 +369,6 @@ impl<'e> Compiler<'e> {
             base => Node::Member(Box::new(base), path.collect()),
         }
     }
-
-    fn call(&mut self, name: &Name, arguments: Vec<Expr>, span: Span) -> Node {
-        let Some(function) = functions::find(&name.text) else {
-            let error = Diagnostic::new(
-                Code::UnknownFunction,
-                format!("unknown function `{}`", name.text),
-                name.span.range(),
-            );
-            self.errors.push(match functions::nearest(&name.text) {
-                Some(nearest) => error.label(format!("did you mean `{nearest}`?")),
-                None => error,
-            });
-            return Node::Undefined;
-        };
-        if function.since_2016
-            && !self.requires_2016(&format!("the function `{}`", function.name), name.span)
-        {
-            return Node::Undefined;
-        }
-        let is_protobuf = functions::is_protobuf(function, &arguments);
-        if is_protobuf {
-            self.protobuf(name.span);
-        }
-        if self.in_default
-            && (is_protobuf || functions::FORBIDDEN_IN_DEFAULT.contains(&function.name))
-        {
-            let message = format!(
-                "the function `{}` cannot stand in the default value of get_or_default",
-                function.name
-            );
-            self.error(Code::Unexpected, message, name.span);
-        }
-        let star = arguments.iter().enumerate().find(|(place, argument)| {
-            matches!(argument.kind, ExprKind::Payload) && !(function.takes_star)(&arguments, *place)
-        });
-        if let Some((_, star)) = star {
-            let message = format!("the function `{}` takes no `*` here", function.name);
-            self.error(Code::Star, message, star.span);
-        }
-        let spans: Vec<_> = arguments.iter().map(|argument| argument.span).collect();
-        let mut arguments = self.arguments(function, arguments);
-        let (fewest, most, evaluate) = match function.body {
-            Body::Built {
-                fewest,
-                most,
-                evaluate,
-            } => (fewest, most, evaluate),
-            Body::Absent => {
-                let message = functions::no_source(function.name, None);
-                self.error(Code::Unsupported, message, name.span);
-                return Node::Undefined;
-            }
-        };
-        let needs = function
-            .needs
-            .or(is_protobuf.then_some(DataSource::Protobuf));
-        if let Some(source) = needs
-            && !self.environment.has(source)
-        {
-            let message = functions::no_source(function.name, Some(source));
-            self.error(Code::Unsupported, message, name.span);
-            return Node::Undefined;
-        }
-        if !(fewest..=most).contains(&arguments.len()) {
-            self.wrong_count(function.name, fewest, most, arguments.len(), span);
-            return Node::Undefined;
-        }
-        if let Some(prepare) = function.prepare
-            && let Err(refusal) = prepare(&mut arguments)
-        {
-            let span = spans.get(refusal.argument).copied().unwrap_or(span);
-            self.error(refusal.code, refusal.message, span);
-        }
-        let is_constant = function.is_pure && arguments.iter().all(folding::is_constant);
-        if let Some(pattern) = arguments
-            .iter()
-            .position(|argument| matches!(argument, Node::Pattern(_)))
-            .filter(|_| !is_constant)
-            && let Some(span) = spans.get(pattern)
-        {
-            self.note_folded(&arguments[pattern], *span);
-        }
-        self.folded_if(is_constant, Node::Call(evaluate, arguments.into()), span)
-    }
-
-    /// Checks that a statement decodes protobuf at most twice, and a template never.
-    fn protobuf(&mut self, span: Span) {
-        self.protobuf_calls += 1;
-        if self.in_template {
-            let message = "a substitution template cannot decode protobuf".to_owned();
-            self.error(Code::Unexpected, message, span);
-        } else if self.protobuf_calls > PROTOBUF_CALLS_MAX {
-            let message = format!("protobuf is decoded more than {PROTOBUF_CALLS_MAX} times");
-            self.error(Code::Unexpected, message, span);
-        }
-    }
-
-    fn arguments(&mut self, function: &Function, arguments: Vec<Expr>) -> Vec<Node> {
-        let outer = self.in_default;
-        let has_default = function.name == functions::WITH_DEFAULT;
-        let nodes = arguments
-            .into_iter()
-            .enumerate()
-            .map(|(place, argument)| {
-                self.in_default = outer || (has_default && place == 1);
-                self.node(argument)
-            })
-            .collect();
-        self.in_default = outer;
-        nodes
-    }
-
-    /// A call with a wrong number of arguments is Undefined, which is no error.
-    fn wrong_count(&mut self, name: &str, fewest: usize, most: usize, count: usize, span: Span) {
-        let expected = if fewest == most {
-            fewest.to_string()
-        } else {
-            format!("{fewest} to {most}")
-        };
-        let message = format!(
-            "the function `{name}` takes {expected} arguments, not {count}: the call is Undefined"
-        );
-        self.warnings
-            .push(Diagnostic::new(Code::Arguments, message, span.range()));
-    }
-
-    fn cast_target(&mut self, target: &Name) -> Option<CastTarget> {
-        let is = |known: &&(&str, CastTarget)| known.0.eq_ignore_ascii_case(&target.text);
-        if let Some((_, found)) = CAST_TARGETS.iter().find(is) {
-            let is_new = matches!(found, CastTarget::Decimal | CastTarget::Bool);
-            if is_new {
-                self.requires_2016(&format!("cast as {}", target.text), target.span);
-            }
-            return Some(*found);
-        }
-        let known: Vec<_> = CAST_TARGETS.iter().map(|(name, _)| *name).collect();
-        let error = Diagnostic::new(
-            Code::Unexpected,
-            format!("unknown type `{}`", target.text),
-            target.span.range(),
-        );
-        self.errors
-            .push(error.help(format!("the types of cast are {}", known.join(", "))));
-        None
-    }
-
-    fn query(&mut self, query: syntax::Query) -> Query {
-        let wraps = matches!(query.source.kind, ExprKind::Payload);
-        // Its source is seen from outside, everything else from inside.
-        let source = self.node(query.source);
-        self.scopes.push(query.alias);
-        let projection = self.projection(query.projection);
-        let condition = query.condition.map(|condition| self.node(condition));
-        self.scopes.pop();
-        Query {
-            source,
-            wraps,
-            projection,
-            condition,
-        }
-    }
 }
 
 /// An expression that runs to the end of the text lacks its brace more often than anything else.
@@ -624,36 +378,4 @@ fn unfinished(error: Diagnostic, open: usize, end: usize) -> Diagnostic {
             .help("there is no escape for a literal `${` in a substitution template"),
         _ => error,
     }
-}
-
-/// The name of an item without alias: the last name of a path, or the name of a function.
-fn own_name(expr: &Expr) -> Option<String> {
-    match &expr.kind {
-        ExprKind::Field(name) => Some(name.clone()),
-        ExprKind::Path { path, .. } => path.last().map(|name| name.text.clone()),
-        ExprKind::Call { function, .. } => Some(function.text.to_ascii_lowercase()),
-        ExprKind::Cast { .. } => Some("cast".to_owned()),
-        _ => None,
-    }
-}
-
-/// Whether two items may give a member of one name. A leading `*` is not asked here: its members are compared with
-/// the others for each message.
-fn may_collide(items: &[Item]) -> bool {
-    let merges = items
-        .iter()
-        .filter(|item| !matches!(item, Item::Named(..)))
-        .count();
-    if merges > usize::from(matches!(items.first(), Some(Item::Star))) {
-        return true;
-    }
-    let mut names: Vec<_> = items
-        .iter()
-        .filter_map(|item| match item {
-            Item::Named(names, _) => names.first(),
-            Item::Star | Item::Members(_) => None,
-        })
-        .collect();
-    names.sort_unstable();
-    names.windows(2).any(|pair| pair[0] == pair[1])
 }
