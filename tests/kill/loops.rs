@@ -6,11 +6,31 @@ use crate::ACK;
 use crate::rounds::{KillLoop, Trouble};
 use crate::site::Plan;
 
+/// Small segments, so that the log goes through many of them.
+fn plan() -> Plan {
+    Plan {
+        settings: vec![
+            ("spool.segment", "\"16MiB\"".to_owned()),
+            ("spool.max_bytes", "\"256MiB\"".to_owned()),
+            ("spool.reserve", "\"0B\"".to_owned()),
+        ],
+        ..Plan::new(ACK)
+    }
+}
+
+/// As [`plan`], and every kill is a power cut.
+fn lossy(seed: u64) -> Plan {
+    Plan {
+        lossy: Some(seed << 16),
+        ..plan()
+    }
+}
+
 #[test]
 fn a_broker_that_is_killed_again_and_again_keeps_what_it_answered() -> Result<()> {
     KillLoop {
-        plan: |_| Plan::new(ACK),
-        rounds: 20,
+        plan: |_| plan(),
+        rounds: 10,
         seed: 1,
         troubles: &[Trouble::Distance],
     }
@@ -18,10 +38,21 @@ fn a_broker_that_is_killed_again_and_again_keeps_what_it_answered() -> Result<()
 }
 
 #[test]
-fn it_keeps_it_while_the_stream_fails_too() -> Result<()> {
+fn it_keeps_it_over_power_cuts() -> Result<()> {
     KillLoop {
-        plan: |_| Plan::new(ACK),
-        rounds: 15,
+        plan: lossy,
+        rounds: 10,
+        seed: 1,
+        troubles: &[Trouble::Distance],
+    }
+    .run()
+}
+
+#[test]
+fn it_keeps_it_over_power_cuts_while_the_stream_fails_too() -> Result<()> {
+    KillLoop {
+        plan: lossy,
+        rounds: 10,
         seed: 1,
         troubles: &[
             Trouble::Distance,
@@ -39,9 +70,9 @@ fn it_keeps_it_while_shards_are_split_and_merged() -> Result<()> {
     KillLoop {
         plan: |_| Plan {
             kinesalite: true,
-            ..Plan::new(ACK)
+            ..plan()
         },
-        rounds: 8,
+        rounds: 5,
         seed: 1,
         troubles: &[Trouble::Distance, Trouble::Resharded],
     }

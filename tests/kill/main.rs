@@ -17,12 +17,14 @@
 mod controls;
 mod device;
 mod foreign;
+mod full_disk;
 mod judgement;
 mod loops;
 mod message;
+mod packet_ids;
 mod rounds;
 mod shutdown;
 mod site;
 
 /// The mode whose promise is tried.
-const ACK: &str = "stored";
+const ACK: &str = "spool";

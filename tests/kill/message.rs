@@ -8,7 +8,7 @@ use forebay_tests::oracle::Numbered;
 const LARGE_EVERY: u64 = 24;
 /// All messages of a key that begins so are.
 const LARGE: &str = "large";
-const LARGE_BYTES: u64 = 16_000;
+pub(crate) const LARGE_BYTES: u64 = 16_000;
 
 /// The payload of a message. `tests/foreign/paho_publisher.py` writes the same.
 pub(crate) fn payload(key: &str, number: u64) -> String {

@@ -1,9 +1,10 @@
-//! SIGTERM under load: the exit is clean and in time, and what was answered is kept.
+//! SIGTERM under load: the exit is clean and in time, and what was answered is kept, whatever the stream does.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use forebay_tests::wait;
+use serde_json::json;
 
 use crate::ACK;
 use crate::judgement::Account;
@@ -16,8 +17,7 @@ const GRACE: Duration = Duration::from_secs(1);
 /// Enough for every device to be in the middle of something.
 const ANSWERS: u64 = 1000;
 
-#[test]
-fn sigterm_under_load_loses_nothing() -> Result<()> {
+fn sigterm_under_load(reachable: bool) -> Result<()> {
     let mut plan = Plan::new(ACK);
     let deadline = format!("\"{}s\"", DEADLINE.as_secs());
     plan.settings.push(("shutdown.deadline", deadline));
@@ -27,6 +27,16 @@ fn sigterm_under_load_loses_nothing() -> Result<()> {
     site.spawn()?;
     site.ready()?;
     wait::until_true("load", LIMIT, || Ok(fleet.answered() > ANSWERS))?;
+    if !reachable {
+        site.inject(&json!([{
+            "Operation": "PutRecords",
+            "Effect": { "Type": "NeverAnswer", "Stored": false },
+        }]))?;
+        let before = fleet.answered();
+        wait::until_true("load that goes to the disk alone", LIMIT, || {
+            Ok(fleet.answered() > before + ANSWERS)
+        })?;
+    }
     let since = Instant::now();
     let finished = site.stop(LIMIT)?;
     let took = since.elapsed();
@@ -42,4 +52,14 @@ fn sigterm_under_load_loses_nothing() -> Result<()> {
     account.judge(&site)?.expect_kept()?;
     site.stop(LIMIT)?.expect_success()?;
     Ok(())
+}
+
+#[test]
+fn sigterm_under_load_loses_nothing() -> Result<()> {
+    sigterm_under_load(true)
+}
+
+#[test]
+fn sigterm_without_the_stream_leaves_what_is_owed_on_the_disk() -> Result<()> {
+    sigterm_under_load(false)
 }

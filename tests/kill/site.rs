@@ -190,6 +190,11 @@ impl Site {
         let event: Value = serde_json::from_str(&line)?;
         let address = forebay::field(&event, "address").context("no address")?;
         life.admin = Some(address.parse()?);
+        let confessed = life.process.stderr().contains(LOSSY_DISK);
+        ensure!(
+            confessed == self.plan.lossy.is_some(),
+            "it says of its disk: lossy = {confessed}"
+        );
         Ok(took)
     }
 
@@ -200,6 +205,11 @@ impl Site {
         life.process.wait_until("its time", age + LIMIT, |_| {
             Ok((since.elapsed() >= age).then_some(()))
         })
+    }
+
+    pub(crate) fn is_running(&mut self) -> Result<bool> {
+        let life = self.life.as_mut().context("there is no broker")?;
+        life.process.is_running()
     }
 
     /// Ends the broker with SIGKILL.
