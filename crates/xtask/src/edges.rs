@@ -43,6 +43,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ),
     // The rules are measured against a bare parse; no code of theirs names it.
     ("simd-json", &["forebay-sql", "forebay-rules"]),
+    ("prost*", &["forebay-rules"]),
     ("metrics", &["forebay-metrics"]),
     ("metrics-*", &["forebay-metrics"]),
     ("axum", &["forebay-admin"]),
@@ -221,7 +222,7 @@ mod tests {
         assert_eq!(violation("forebay-kinesis", "aws-sdk-kinesis"), None);
         assert!(violation("forebay-tests", "rumqttd").is_some());
         assert!(violation("forebay-broker", "aws-config").is_some());
-        assert!(violation("forebay-rules", "simd-json").is_some());
+        assert!(violation("forebay-pipeline", "simd-json").is_some());
         assert!(violation("forebay-pipeline", "metrics-util").is_some());
         assert!(violation("forebay-rules", "tokio").is_some());
         assert_eq!(violation("forebay-pipeline", "metrics_like"), None);
