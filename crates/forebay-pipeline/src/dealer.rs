@@ -208,14 +208,9 @@ impl Dealer {
         name: &StreamName,
         now: Time,
     ) -> Result<Arc<Stream>, TooManyStreams> {
-        let mut new = None;
-        let stream = self
-            .shared
-            .streams
-            .open(name, now, |stream| new = Some(Arc::clone(stream)))?;
-        if let Some(new) = new {
-            self.opened(new);
-        }
+        let stream = self.shared.streams.open(name, now, |_| ())?;
+        // A worker may have opened it a moment ago and its announcement may still be on the way.
+        self.opened(Arc::clone(&stream));
         Ok(stream)
     }
 

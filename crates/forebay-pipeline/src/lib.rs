@@ -22,6 +22,8 @@ mod intake;
 mod lane;
 mod lane_budget;
 mod lane_feed;
+#[cfg(test)]
+mod log_simulation;
 mod log_status;
 mod log_writer;
 mod mailbox;

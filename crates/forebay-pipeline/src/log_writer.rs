@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use forebay_core::{Clock, Fs, OnSpoolFailure, Time};
 use forebay_metrics::{HistogramShard, Registry, buckets};
-use forebay_spool::{AppendError, Backlog, Commit, Event, Group, Spool, StreamKey};
+use forebay_spool::{
+    AppendError, Backlog, Commit, Event, Group, Settled, Spool, StreamId, StreamKey,
+};
 
 use crate::dealer::Dealer;
 #[cfg(test)]
@@ -63,7 +65,7 @@ pub(crate) struct LogWriter<F: Fs> {
     /// What came after the group was closed, or while it cannot be written.
     waiting: VecDeque<Item>,
     waiting_records: usize,
-    keys: Vec<Option<(Arc<Stream>, Arc<StreamKey>)>>,
+    names: Vec<Option<Named>>,
     condition: LogCondition,
     /// The group is in the frame that could not be written.
     frame_is_held: bool,
@@ -116,7 +118,7 @@ impl<F: Fs> LogWriter<F> {
             closed: false,
             waiting: VecDeque::new(),
             waiting_records: 0,
-            keys: Vec::new(),
+            names: Vec::new(),
             frame_is_held: false,
             frame_is_void: false,
             retry_at: Time::ZERO,
@@ -205,7 +207,11 @@ impl<F: Fs> LogWriter<F> {
     }
 
     fn push(&mut self, record: Record, dealer: &Dealer) {
-        let stream = self.key(&record, dealer);
+        let index = record.stream.index();
+        let stream = dealer
+            .stream(index)
+            .expect("a stream is announced before its records");
+        let (stream, _) = name(&mut self.names, index, stream);
         let retired = self.shared.rule_names.len() - 1;
         let rule = &self.shared.rule_names[(record.rule as usize).min(retired)];
         self.group.push(&forebay_spool::Record {
@@ -226,31 +232,6 @@ impl<F: Fs> LogWriter<F> {
         #[cfg(test)]
         let full = full || self.mutation == Mutation::SplitPublish;
         self.closed = full && ends_publish;
-    }
-
-    /// The stream of a record as the log names it. The ordering of a stream only rises, so there are few names each.
-    fn key(&mut self, record: &Record, dealer: &Dealer) -> Arc<StreamKey> {
-        let index = record.stream.index();
-        let stream = dealer
-            .stream(index)
-            .expect("a stream is announced before its records");
-        if self.keys.len() <= index {
-            self.keys.resize_with(index + 1, || None);
-        }
-        let ordering = stream.ordering() as u8;
-        if let Some((known, key)) = &self.keys[index]
-            && Arc::ptr_eq(known, stream)
-            && key.ordering == ordering
-        {
-            return Arc::clone(key);
-        }
-        let key = Arc::new(StreamKey {
-            name: stream.name().as_str().to_owned(),
-            ordering,
-            ..StreamKey::default()
-        });
-        self.keys[index] = Some((Arc::clone(stream), Arc::clone(&key)));
-        key
     }
 
     fn push_id(&mut self, event: Event, waiting: Option<Waiting>) {
@@ -286,8 +267,19 @@ impl<F: Fs> LogWriter<F> {
         let mut any = false;
         while let Some(settled) = self.shared.settled.pop() {
             any = true;
-            self.spool
-                .settle(settled.iter().map(|settled| settled.log), now);
+            let records = settled.iter().filter_map(|settled| {
+                let stream = dealer.stream(settled.stream.index())?;
+                // Named as it is now: should its ordering have risen since the record was written, the figures of the
+                // backlog are off until its segment is settled as a whole.
+                let (_, id) = name(&mut self.names, settled.stream.index(), stream);
+                let overhead = u64::from(crate::RECORD_OVERHEAD_BYTES);
+                Some(Settled {
+                    seq: settled.log,
+                    stream: id,
+                    bytes: u64::from(settled.charge) - overhead,
+                })
+            });
+            self.spool.settle_records(records, now);
             for settled in settled {
                 dealer.settled(settled);
             }
@@ -453,7 +445,7 @@ impl<F: Fs> LogWriter<F> {
             match &mut freed {
                 Some((stream, bytes)) if *stream == record.stream => *bytes += charge,
                 _ => {
-                    release(&self.keys, freed.replace((record.stream, charge)));
+                    release(&self.names, freed.replace((record.stream, charge)));
                 }
             }
             if let Some(ticket) = record.ticket.take() {
@@ -465,7 +457,7 @@ impl<F: Fs> LogWriter<F> {
                 });
             }
         }
-        release(&self.keys, freed);
+        release(&self.names, freed);
         self.shared.ingest.release(total);
         for (worker, finished) in self.shared.workers.iter().zip(&mut self.finished) {
             if !finished.is_empty() {
@@ -501,6 +493,10 @@ impl<F: Fs> LogWriter<F> {
 
     fn step_failed(&mut self, dealer: &mut Dealer, now: Time) -> bool {
         self.bypass(dealer, now);
+        // Checkpoints make room for another try. Nothing is written to the log by this while a frame is held.
+        if let Err(error) = self.spool.poll(now) {
+            self.error = Some(error.to_string());
+        }
         if now < self.retry_at {
             return false;
         }
@@ -614,12 +610,50 @@ impl<F: Fs> LogWriter<F> {
     }
 }
 
+/// A stream and how the log names it.
+#[derive(Debug)]
+struct Named {
+    stream: Arc<Stream>,
+    key: Arc<StreamKey>,
+    id: StreamId,
+}
+
+/// How the log names a stream. Its ordering is part of that and only rises, so there are few names each.
+fn name(
+    names: &mut Vec<Option<Named>>,
+    index: usize,
+    stream: &Arc<Stream>,
+) -> (Arc<StreamKey>, StreamId) {
+    if names.len() <= index {
+        names.resize_with(index + 1, || None);
+    }
+    let ordering = stream.ordering() as u8;
+    if let Some(named) = &names[index]
+        && Arc::ptr_eq(&named.stream, stream)
+        && named.key.ordering == ordering
+    {
+        return (Arc::clone(&named.key), named.id);
+    }
+    let key = Arc::new(StreamKey {
+        name: stream.name().as_str().to_owned(),
+        ordering,
+        ..StreamKey::default()
+    });
+    let id = StreamId::of(&key);
+    names[index] = Some(Named {
+        stream: Arc::clone(stream),
+        key: Arc::clone(&key),
+        id,
+    });
+    (key, id)
+}
+
 /// Gives room in the share of a stream back.
-fn release(keys: &[Option<(Arc<Stream>, Arc<StreamKey>)>], freed: Option<(crate::StreamId, u64)>) {
+fn release(names: &[Option<Named>], freed: Option<(crate::StreamId, u64)>) {
     if let Some((stream, bytes)) = freed {
-        let (stream, _) = keys[stream.index()]
+        let named = names[stream.index()]
             .as_ref()
             .expect("a record of it was put into the group");
-        stream.share.release(bytes);
+        named.stream.share.release(bytes);
     }
 }
