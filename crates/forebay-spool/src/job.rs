@@ -229,7 +229,11 @@ pub(crate) fn zero<F: Fs>(
     let file = fs.open(&path_of(dir, slot), OpenMode::CreateMissing)?;
     let to = size.min(from + ZERO_BYTES);
     if from < to {
-        write_all(&file, &vec![0; narrow(to - from)], from)?;
+        // Page by page: the system caches what is written at once as one piece, and a frame that touches a piece makes
+        // all of it dirty.
+        for at in (from..to).step_by(narrow(PAGE)) {
+            write_all(&file, &vec![0; narrow((to - at).min(PAGE))], at)?;
+        }
         file.sync_data()?;
     }
     if to < size {
