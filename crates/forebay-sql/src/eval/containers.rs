@@ -4,6 +4,9 @@ use super::{EvalError, Evaluation};
 use crate::json::{Elements, Kind};
 use crate::value::{Range, Value};
 
+/// Bytes of a payload that are looked over for one evaluation step.
+const WALKED_BYTES_PER_STEP: usize = 1024;
+
 /// A walk over the elements of an array of either kind.
 #[derive(Debug)]
 pub(crate) enum Walk {
@@ -47,9 +50,14 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    pub(crate) fn next(&self, walk: &mut Walk) -> Option<Value<'a>> {
+    /// The next element. What it takes to find it is used up in steps, which the next one that is counted notices.
+    pub(crate) fn next(&mut self, walk: &mut Walk) -> Option<Value<'a>> {
         match walk {
-            Walk::Payload(elements) => elements.next(self.parsed()?).map(Value::Payload),
+            Walk::Payload(elements) => {
+                let (item, bytes) = elements.next(self.parsed()?)?;
+                self.use_up(bytes / WALKED_BYTES_PER_STEP);
+                Some(Value::Payload(item))
+            }
             Walk::Made(range) => {
                 let value = self.arena.elements.get(range.indexes())?.first().copied()?;
                 range.start += 1;

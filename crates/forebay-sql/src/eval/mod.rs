@@ -346,6 +346,12 @@ impl<'a> Evaluation<'a> {
         }
     }
 
+    /// Counts evaluation steps of what cannot fail; with none left the next counted one does.
+    pub(crate) fn use_up(&mut self, steps: usize) {
+        let steps = u32::try_from(steps).unwrap_or(u32::MAX);
+        self.steps_left = self.steps_left.saturating_sub(steps);
+    }
+
     pub(crate) fn check_output(&self, bytes: usize) -> Result<(), EvalError> {
         if bytes > self.limits.output_bytes_max {
             Err(EvalError::OutputBytes)

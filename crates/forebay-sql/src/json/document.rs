@@ -196,7 +196,8 @@ impl<'a> Document<'a> {
         Elements {
             next: array.node + 1,
             left,
-            at: array.at + 1,
+            at: array.at,
+            is_first: true,
         }
     }
 
@@ -294,7 +295,7 @@ impl<'a> Document<'a> {
                 out.push(b'[');
                 let mut elements = self.elements(item);
                 let mut first = true;
-                while let Some(element) = elements.next(self) {
+                while let Some((element, _)) = elements.next(self) {
                     if !std::mem::take(&mut first) {
                         out.push(b',');
                     }
@@ -341,24 +342,38 @@ impl Members {
 pub(crate) struct Elements {
     next: u32,
     left: u32,
+    /// Where the array begins, or the element before the next one.
     at: u32,
+    is_first: bool,
 }
 
 impl Elements {
-    pub(crate) fn next(&mut self, document: &Document<'_>) -> Option<Item> {
+    /// The next element and how many bytes were looked at to find it.
+    pub(crate) fn next(&mut self, document: &Document<'_>) -> Option<(Item, usize)> {
         self.left = self.left.checked_sub(1)?;
-        // `at` stands behind the bracket or behind the element before.
-        let mut at = source::skip_space(document.source, self.at as usize);
-        if document.source.get(at) == Some(&b',') {
-            at = source::skip_space(document.source, at + 1);
-        }
+        let (at, looked_at) = match &document.tree {
+            Tree::Exact(tree) => (tree.start(self.next), 0),
+            Tree::Tape(_) => {
+                let start = self.at as usize;
+                // Behind the bracket, or behind the element before and its comma.
+                let behind = if self.is_first {
+                    start + 1
+                } else {
+                    let end = source::value_end(document.source, start);
+                    source::skip_space(document.source, end) + 1
+                };
+                let at = source::skip_space(document.source, behind);
+                (at, at - start)
+            }
+        };
         let item = Item {
             node: self.next,
             at: offset(at),
         };
         self.next += document.size(self.next);
-        self.at = offset(source::value_end(document.source, at));
-        Some(item)
+        self.at = item.at;
+        self.is_first = false;
+        Some((item, looked_at))
     }
 }
 

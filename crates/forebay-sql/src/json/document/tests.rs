@@ -35,7 +35,7 @@ fn describe(document: &Document<'_>, item: Item, out: &mut String) {
         );
     }
     let mut elements = document.elements(item);
-    while let Some(element) = elements.next(document) {
+    while let Some((element, _)) = elements.next(document) {
         describe(document, element, out);
     }
 }
