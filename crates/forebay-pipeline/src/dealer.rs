@@ -150,6 +150,33 @@ impl Dealer {
         self.unknown_from = Some(log);
     }
 
+    /// Records of an earlier run were found from `log` on, behind everything that any lane was given.
+    pub(crate) fn fall_behind(&mut self, log: u64) {
+        self.unknown_from = Some(self.unknown_from.unwrap_or(log).min(log));
+        for slot in self.slots.iter_mut().flatten() {
+            let before = slot.lagging;
+            let mut left = 0;
+            match &mut slot.dealing {
+                Dealing::Held(_, lag) => {
+                    *lag = Some(lag.unwrap_or(log).min(log));
+                    slot.lagging = 1;
+                }
+                Dealing::Lanes { feeds, .. } => {
+                    for feed in feeds.iter_mut() {
+                        // A pass that is under way may be past it.
+                        left += feed.leave_pass(&mut self.budget);
+                        let lag = feed.lag.get_or_insert_with(|| Lag::from(log));
+                        lag.cursor = lag.cursor.min(log);
+                    }
+                    slot.lagging = feeds.len();
+                }
+            }
+            slot.in_memory -= left;
+            self.in_memory -= left;
+            self.lagging = self.lagging + slot.lagging - before;
+        }
+    }
+
     /// From where on the log may have records of streams that are not in use yet.
     pub(crate) fn unknown_from(&self) -> Option<u64> {
         self.unknown_from

@@ -304,7 +304,7 @@ impl World {
         }
         let at = self.entropy.below(self.tasks.len() as u64) as usize;
         let task = self.tasks.swap_remove(at);
-        self.results.push(task.run(&self.disk));
+        self.results.push(task.run(&self.disk, &*self.clock));
     }
 
     fn events(&mut self) {

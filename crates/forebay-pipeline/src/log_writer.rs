@@ -501,8 +501,12 @@ impl<F: Fs> LogWriter<F> {
             return false;
         }
         self.retry_at = now + RETRY_FAILED;
+        let owed = self.spool.unsettled().len();
         match self.spool.retry() {
             Ok(commit) => {
+                if !self.frame_is_held {
+                    self.take_over(owed, dealer);
+                }
                 tracing::warn!("spool can be written again");
                 self.condition = LogCondition::Writing;
                 let commit = commit.filter(|_| std::mem::take(&mut self.frame_is_held));
@@ -524,6 +528,18 @@ impl<F: Fs> LogWriter<F> {
                 self.error = Some(error.to_string());
                 false
             }
+        }
+    }
+
+    /// What an earlier run wrote last counts from now on: it could not be made certain before. `owed` is what was owed
+    /// without it.
+    fn take_over(&self, owed: u64, dealer: &mut Dealer) {
+        let unsettled = self.spool.unsettled();
+        // It is the newest of the log: nothing was added to it since it was opened.
+        if let Some(first) = unsettled.select(owed) {
+            let accepted = &self.shared.counts.accepted;
+            accepted.fetch_add(unsettled.len() - owed, Ordering::SeqCst);
+            dealer.fall_behind(first);
         }
     }
 

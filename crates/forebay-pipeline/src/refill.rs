@@ -145,6 +145,13 @@ impl<F: Fs> Refill<F> {
         self.read_error.clone()
     }
 
+    /// The log has older records than was known: the pass that is under way proves nothing about streams.
+    pub(crate) fn doubt(&mut self) {
+        if let Some(pass) = &mut self.pass {
+            pass.discovers = false;
+        }
+    }
+
     /// Begins a pass when one is worth it.
     pub(crate) fn step(&mut self, spool: &Spool<F>, dealer: &mut Dealer, now: Time) {
         if self.pass.is_some() || self.shared.draining.load(Atomic::Relaxed) {

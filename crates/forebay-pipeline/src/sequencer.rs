@@ -30,7 +30,7 @@ pub struct LogTask<T>(Task<T>);
 #[derive(Debug)]
 enum Task<T> {
     Job(Job<T>),
-    Read(ReadTask<T>),
+    Read(Box<ReadTask<T>>),
 }
 
 /// The result of a [`LogTask`], for [`Sequencer::finish_task`].
@@ -40,7 +40,7 @@ pub struct LogResult<T>(TaskResult<T>);
 #[derive(Debug)]
 enum TaskResult<T> {
     Job(Done<T>),
-    Read(ReadResult<T>),
+    Read(Box<ReadResult<T>>),
 }
 
 impl<T: forebay_core::FsFile> LogTask<T> {
@@ -49,11 +49,11 @@ impl<T: forebay_core::FsFile> LogTask<T> {
         matches!(self.0, Task::Read(_))
     }
 
-    /// Does the work. It may take long and may be done on any thread.
-    pub fn run<F: Fs<File = T>>(self, fs: &F) -> LogResult<T> {
+    /// Does the work. It may take long and may be done on any thread. `clock` is what flushes are timed with.
+    pub fn run<F: Fs<File = T>>(self, fs: &F, clock: &dyn Clock) -> LogResult<T> {
         LogResult(match self.0 {
-            Task::Job(job) => TaskResult::Job(job.run(fs)),
-            Task::Read(task) => TaskResult::Read(task.run()),
+            Task::Job(job) => TaskResult::Job(job.run_timed(fs, clock)),
+            Task::Read(task) => TaskResult::Read(Box::new(task.run())),
         })
     }
 }
@@ -181,7 +181,7 @@ impl<F: Fs> Sequencer<F> {
     pub fn take_task(&mut self, now: Time) -> Option<LogTask<F::File>> {
         let log = self.log.as_mut()?;
         if let Some(read) = log.refill.take_task() {
-            return Some(LogTask(Task::Read(read)));
+            return Some(LogTask(Task::Read(Box::new(read))));
         }
         let job = log.writer.spool.take_job(now)?;
         Some(LogTask(Task::Job(job)))
@@ -199,10 +199,17 @@ impl<F: Fs> Sequencer<F> {
             }
             TaskResult::Read(read) => {
                 let spool = &mut log.writer.spool;
-                log.refill.take(read, spool, &mut self.dealer, now);
+                log.refill.take(*read, spool, &mut self.dealer, now);
                 // What was read is counted as being in memory before the sink can see it.
                 log.count(&self.shared, &self.dealer);
             }
+        }
+    }
+
+    /// Times the flushes of the disk, to find those that do not do what they say.
+    pub fn measure_flushes(&mut self) {
+        if let Some(log) = &mut self.log {
+            log.writer.spool.measure_flushes();
         }
     }
 
@@ -285,7 +292,11 @@ impl<F: Fs> Sequencer<F> {
 
 impl<F: Fs> LogSide<F> {
     fn step(&mut self, dealer: &mut Dealer, now: Time) -> bool {
+        let unknown = dealer.unknown_from();
         let worked = self.writer.step(dealer, now);
+        if dealer.unknown_from() != unknown {
+            self.refill.doubt();
+        }
         self.refill.step(&self.writer.spool, dealer, now);
         worked
     }

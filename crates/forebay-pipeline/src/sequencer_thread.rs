@@ -48,18 +48,19 @@ struct Helpers<F: Fs> {
 }
 
 impl<F: Fs> Helpers<F> {
-    fn start(fs: Arc<F>, wake: &Unparker) -> io::Result<Self> {
+    fn start(fs: Arc<F>, wake: &Unparker, clock: &Arc<dyn Clock>) -> io::Result<Self> {
         let (done, results) = bounded(2);
         let helper = |name: &str| {
             // One task of each kind is out at a time, so nobody ever waits for a channel.
             let (tasks, inbox) = bounded::<LogTask<F::File>>(1);
             let (fs, done, wake) = (Arc::clone(&fs), done.clone(), wake.clone());
+            let clock = Arc::clone(clock);
             let thread = std::thread::Builder::new()
                 .name(name.into())
                 .spawn(move || {
                     for task in inbox {
                         // Whoever is gone needs no result.
-                        drop(done.send(task.run(&*fs)));
+                        drop(done.send(task.run(&*fs, &*clock)));
                         wake.unpark();
                     }
                 })?;
@@ -108,7 +109,7 @@ impl<F: Fs> Helpers<F> {
             sequencer.finish_task(result, clock.now());
         }
         if let Some(task) = sequencer.finish(clock.now()) {
-            sequencer.finish_task(task.run(&*fs), clock.now());
+            sequencer.finish_task(task.run(&*fs, clock), clock.now());
         }
         sequencer.show();
     }
@@ -132,8 +133,9 @@ impl SequencerThread {
         let parker = Parker::new();
         let unparker = parker.unparker().clone();
         sequencer.set_wake(Arc::new(Unpark(unparker.clone())));
+        sequencer.measure_flushes();
         let helpers = match sequencer.fs() {
-            Some(fs) => Some(Helpers::start(fs, &unparker)?),
+            Some(fs) => Some(Helpers::start(fs, &unparker, &clock)?),
             None => None,
         };
         let stop = Arc::new(AtomicBool::new(false));
