@@ -119,9 +119,6 @@ pub struct FlushStatus {
     /// Median of a measurement at the start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p50_seconds: Option<f64>,
-    /// 99th percentile of that measurement.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub p99_seconds: Option<f64>,
 }
 
 /// What opening the directory found.

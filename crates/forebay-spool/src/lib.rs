@@ -79,7 +79,7 @@ pub use flush_timing::FlushTiming;
 pub use frame::Group;
 pub use job::{Done, Job};
 pub use lossy::{LossyFile, LossyFs};
-pub use offline::{CheckpointState, Inspected, Verified, inspect, verify};
+pub use offline::{CheckpointState, Inspected, Verified, inspect, stat, verify, verify_beside};
 pub use open_ids::{Event, OpenIds};
 pub use reader::{Read, ReadPlan, ReadTarget};
 pub use record::{ErrorContext, Record, StreamKey};

@@ -1,6 +1,7 @@
-//! Looking at the directory of a process that is not running. Nothing is changed: use [`ReadOnlyDisk`](crate::ReadOnlyDisk).
+//! Looking at a directory from outside, with or without a process that uses it. Nothing is changed: use
+//! [`ReadOnlyDisk`](crate::ReadOnlyDisk).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use forebay_core::{Fs, FsErrorKind, OpenMode};
@@ -9,11 +10,12 @@ use crate::backlog::Backlog;
 use crate::check::{CheckPlan, Checked};
 use crate::checkpoint::{self, Checkpoint, Totals};
 use crate::cursor::Damage;
-use crate::directory::{Files, Loaded, classify, load_checkpoints, newest_of};
+use crate::directory::{Files, Found, Loaded, classify, load_checkpoints, newest_of};
 use crate::error::OpenError;
 use crate::meta::Meta;
 use crate::replay::{Log, Replay, read_footer};
 use crate::segment::{PAGE, SegmentHeader};
+use crate::spool::Segment;
 use crate::wire::{narrow, read_full};
 
 /// What one of the two checkpoint files holds.
@@ -27,7 +29,8 @@ pub enum CheckpointState {
     Damaged,
 }
 
-/// What a directory says without reading its frames.
+/// What a directory says without reading all of its frames. What is owed is as old as the newest checkpoint in
+/// [`inspect`], and what the next start would find in [`stat`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspected {
     /// Random number of the directory.
@@ -102,7 +105,10 @@ impl Verified {
     }
 }
 
-/// A directory that nobody else uses while this exists.
+/// Bytes after which a reading lets others have the disk.
+const PAUSE_BYTES: u64 = 1 << 20;
+
+/// A directory as it was read; with its lock nobody else uses it while this exists.
 struct Closed<F: Fs> {
     _lock: Option<F::Lock>,
     meta: Meta,
@@ -113,6 +119,11 @@ struct Closed<F: Fs> {
 
 impl<F: Fs> Closed<F> {
     fn open(fs: &F, dir: &Path) -> Result<Self, OpenError> {
+        Self::read(fs, dir, true)
+    }
+
+    /// Without the lock what is read may be of different moments.
+    fn read(fs: &F, dir: &Path, locked: bool) -> Result<Self, OpenError> {
         let names = fs.list(dir).map_err(|error| match error.kind {
             FsErrorKind::NotFound => OpenError::Missing(dir.to_owned()),
             _ => error.into(),
@@ -121,7 +132,7 @@ impl<F: Fs> Closed<F> {
         if !has(crate::meta::NAME) {
             return Err(OpenError::NotASpool(dir.to_owned()));
         }
-        let lock = match has("LOCK").then(|| fs.lock(&dir.join("LOCK"))) {
+        let lock = match (locked && has("LOCK")).then(|| fs.lock(&dir.join("LOCK"))) {
             None => None,
             Some(Ok(lock)) => Some(lock),
             Some(Err(error)) if error.kind == FsErrorKind::Locked => {
@@ -208,8 +219,63 @@ pub fn inspect<F: Fs>(fs: &F, dir: &Path) -> Result<Inspected, OpenError> {
 /// [`OpenError::Locked`] while a process uses the directory, [`OpenError::Missing`] and [`OpenError::NotASpool`] when
 /// there is none, and when something cannot be read, which is not damage.
 pub fn verify<F: Fs>(fs: &F, dir: &Path) -> Result<Verified, OpenError> {
+    check(Closed::open(fs, dir)?, &mut || {})
+}
+
+/// As [`verify`], beside the process that uses the directory, or another thread of it. What looks damaged only because
+/// it was written or used again meanwhile is left out, so what is reported was damaged twice. `pause` is called after
+/// every MiB, so that the reading can leave the disk to others.
+///
+/// # Errors
+/// [`OpenError::Missing`] and [`OpenError::NotASpool`] when there is no spool, and when something cannot be read, which
+/// is not damage.
+pub fn verify_beside<F: Fs>(
+    fs: &F,
+    dir: &Path,
+    pause: &mut dyn FnMut(),
+) -> Result<Verified, OpenError> {
+    let first = check(Closed::read(fs, dir, false)?, pause)?;
+    if first.is_sound() {
+        return Ok(first);
+    }
+    let mut again = check(Closed::read(fs, dir, false)?, pause)?;
+    let places: BTreeSet<(u64, u64)> = first.damaged.iter().map(place).collect();
+    again.damaged.retain(|one| places.contains(&place(one)));
+    let in_both = |first: &[u32], again: &mut Vec<u32>| again.retain(|slot| first.contains(slot));
+    in_both(&first.headers_damaged, &mut again.headers_damaged);
+    in_both(&first.footers_damaged, &mut again.footers_damaged);
+    if again.damaged.is_empty() {
+        again.lost_records = 0;
+    }
+    Ok(again)
+}
+
+/// Says what the next start would find, without reading more than it would, and changes nothing.
+///
+/// # Errors
+/// As [`inspect`].
+pub fn stat<F: Fs>(fs: &F, dir: &Path) -> Result<Inspected, OpenError> {
+    let mut seen = inspect(fs, dir)?;
     let mut closed = Closed::open(fs, dir)?;
     let found = std::mem::take(&mut closed.files.live);
+    let (replay, _) = replay(&closed, found)?;
+    seen.unsettled_records = replay.unsettled.len();
+    seen.next_seq = seen.next_seq.max(replay.prior_end);
+    seen.watermark = replay.unsettled.min().unwrap_or(seen.next_seq);
+    seen.open_ids = replay.open_ids.len();
+    seen.backlog = replay.book.sum(&replay.unsettled);
+    seen.totals = replay.totals;
+    Ok(seen)
+}
+
+/// The state that the frames lead to, and the segments in which they are.
+type Replayed<T> = (Replay, BTreeMap<u64, Segment<T>>);
+
+/// Replays what is not covered by a checkpoint. What may not be on disk counts: it is owed unless a power cut takes it.
+fn replay<F: Fs>(
+    closed: &Closed<F>,
+    found: BTreeMap<u64, Found<F::File>>,
+) -> Result<Replayed<F::File>, OpenError> {
     let newest = closed.newest();
     let mut replay = Replay::new(newest, false, &closed.loaded, 0);
     let Log { live, held, .. } = replay.read(found, newest)?;
@@ -222,6 +288,17 @@ pub fn verify<F: Fs>(fs: &F, dir: &Path) -> Result<Verified, OpenError> {
         effect.count(&mut replay.book);
     }
     replay.settle_lost(&live);
+    Ok((replay, live))
+}
+
+/// What tells one damage from another.
+fn place(damage: &Damage) -> (u64, u64) {
+    (damage.epoch, damage.offset)
+}
+
+fn check<F: Fs>(mut closed: Closed<F>, pause: &mut dyn FnMut()) -> Result<Verified, OpenError> {
+    let found = std::mem::take(&mut closed.files.live);
+    let (mut replay, live) = replay(&closed, found)?;
     let mut report = Verified {
         segments: live.len(),
         frames: 0,
@@ -242,8 +319,8 @@ pub fn verify<F: Fs>(fs: &F, dir: &Path) -> Result<Verified, OpenError> {
         let mut plan = CheckPlan::new(segment);
         let mut whole = true;
         loop {
-            match plan.step(u64::MAX)? {
-                Checked::Right => {}
+            match plan.step(PAUSE_BYTES)? {
+                Checked::Right => pause(),
                 Checked::End => break,
                 Checked::Damage(damage) => {
                     whole = false;
@@ -272,15 +349,11 @@ pub fn verify<F: Fs>(fs: &F, dir: &Path) -> Result<Verified, OpenError> {
         }
     }
     // What recovery would find beside that: frames that lie nowhere.
-    let places: BTreeSet<(u64, u64)> = report
-        .damaged
-        .iter()
-        .map(|one| (one.epoch, one.offset))
-        .collect();
+    let places: BTreeSet<(u64, u64)> = report.damaged.iter().map(place).collect();
     let missing = replay.report.damaged.into_iter();
     report
         .damaged
-        .extend(missing.filter(|one| !places.contains(&(one.epoch, one.offset))));
+        .extend(missing.filter(|one| !places.contains(&place(one))));
     report.lost_records = lost;
     report.unsettled_records = replay.unsettled.len();
     report.backlog = replay.book.sum(&replay.unsettled);

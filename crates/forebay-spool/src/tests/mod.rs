@@ -1,6 +1,7 @@
 //! The spool against a model of its contract, on a simulated disk.
 
 mod backlog;
+mod beside;
 mod damage;
 mod faults;
 mod model;

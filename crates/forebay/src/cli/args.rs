@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use forebay_bench::{BrokerUrl, Version};
 
 use super::rule::RuleCommand;
+use super::spool::SpoolCommand;
 use crate::config::units::{parse_duration, parse_size};
 
 /// MQTT broker that runs AWS IoT rules and streams what they select into Amazon Kinesis Data Streams.
@@ -44,6 +45,9 @@ pub(super) enum Command {
     /// Serve, list, describe and read streams
     #[command(subcommand)]
     Stream(StreamCommand),
+    /// Look into the spool: what was acknowledged and is not in Kinesis yet
+    #[command(subcommand)]
+    Spool(SpoolCommand),
     /// Measure a broker
     #[command(subcommand)]
     Bench(BenchCommand),

@@ -1,5 +1,6 @@
 //! The command line: what can be typed, and one function per command.
 
+mod admin;
 mod args;
 mod bench;
 mod exit;
@@ -8,6 +9,7 @@ mod output;
 mod publish;
 mod rule;
 mod signals;
+mod spool;
 mod stream;
 mod subscribe;
 mod validate;
@@ -60,6 +62,7 @@ fn dispatch(arguments: Arguments) -> Outcome {
         Command::Stream(StreamCommand::List(list)) => block_on(stream::list(&list)),
         Command::Stream(StreamCommand::Describe(describe)) => block_on(stream::describe(&describe)),
         Command::Stream(StreamCommand::Tail(tail)) => block_on(stream::tail(&tail)),
+        Command::Spool(command) => block_on(spool::run(&command)),
         Command::Bench(BenchCommand::Quick(quick)) => bench::run(&quick),
     }
 }

@@ -30,7 +30,8 @@ use crate::config::Config;
 pub use drain::Stopped;
 pub(crate) use fatal::end_process_when_vital_threads_panic;
 pub(crate) use run::run;
-use spool::Opened;
+use spool::{Opened, Verifier};
+pub(crate) use spool::{report_of, status_of_directory};
 use status::StatusSource;
 
 /// What `/readyz` says.
@@ -194,6 +195,22 @@ impl Server {
         self.admin.as_ref().map(RunningAdmin::address)
     }
 
+    /// Whether it is known how long flushes of the spool's disk take; says so when that is hard to believe. Call it until
+    /// it is true.
+    fn has_measured_flushes(&self) -> bool {
+        let Some(log) = self.control.log() else {
+            return true;
+        };
+        if log.stat.flush_implausible {
+            tracing::warn!(
+                dir = %log.stat.dir.display(),
+                median = ?log.stat.flush_median,
+                "this device may not flush: what is acknowledged may not survive a power cut"
+            );
+        }
+        log.stat.flush_median.is_some()
+    }
+
     /// The thread that has ended although it must not, if there is one: what is acknowledged from then on could not be
     /// kept.
     fn broken(&self) -> Option<&'static str> {
@@ -304,7 +321,7 @@ fn start_admin(
     };
     let (asked, shown, watched) = (Arc::clone(phase), Arc::clone(status), Arc::clone(status));
     let writing = Arc::clone(status);
-    let state = AdminState::new(
+    let mut state = AdminState::new(
         registry.clone(),
         Arc::clone(clock),
         move || match asked.readiness() {
@@ -316,6 +333,9 @@ fn start_admin(
     .with_heartbeat(sequencing.heartbeat("sequencer"))
     .with_heartbeat(sending.heartbeat("sender"))
     .with_heartbeat(Heartbeat::new("ingest", move || watched.last_ingest_tick()));
+    if status.has_spool() {
+        state = state.with_verifier(Verifier::new(&config.spool.dir, clock));
+    }
     AdminServer::start(AdminConfig::new(bind), state)
         .map(Some)
         .map_err(|error| {

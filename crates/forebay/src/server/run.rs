@@ -68,6 +68,7 @@ fn runtime() -> Result<Runtime, Failure> {
 /// Waits for a signal while the server serves.
 async fn serve(server: &Server, stop: &mut Stop) -> &'static str {
     let mut look = tokio::time::interval(LOOK_EVERY);
+    let mut flushes = false;
     loop {
         tokio::select! {
             signal = stop.wait() => return signal,
@@ -75,6 +76,7 @@ async fn serve(server: &Server, stop: &mut Stop) -> &'static str {
                 if let Some(thread) = server.broken() {
                     fatal::end(thread);
                 }
+                flushes = flushes || server.has_measured_flushes();
             }
         }
     }

@@ -92,6 +92,11 @@ impl StatusSource {
         }
     }
 
+    /// Whether anything is kept in a spool.
+    pub(super) fn has_spool(&self) -> bool {
+        self.recovery.is_some()
+    }
+
     /// True while the spool cannot be written and publishes wait for it.
     pub(super) fn must_stall(&self) -> bool {
         let failed = |log: Arc<LogStatus>| log.condition == LogCondition::Failed;

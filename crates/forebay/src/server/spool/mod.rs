@@ -1,6 +1,7 @@
 //! The spool of the process: opened before anything that could acknowledge, and what can be seen of it meanwhile.
 
 mod gauges;
+mod verifier;
 mod view;
 
 use std::io::ErrorKind;
@@ -16,7 +17,9 @@ use forebay_spool::{OpenError, Recovered, Spool};
 use crate::cli::{Exit, Failure, chain};
 use crate::config::{Config, NEEDS_A_DIRECTORY};
 pub(super) use gauges::register;
+pub(super) use verifier::Verifier;
 pub(super) use view::{recovery_of, status_of, writer_of};
+pub(crate) use view::{report_of, status_of_directory};
 
 /// Makes killing the process a power cut: what was not flushed is gone. Its value is the seed of the disk's moods.
 const LOSSY_DISK: &str = "FOREBAY_TEST_LOSSY_DISK";
@@ -76,7 +79,8 @@ pub(super) fn open<F: Fs>(
             clock.wall_millis(),
         )
     });
-    let (spool, recovered) = opened.map_err(|error| refused(config, &error))?;
+    let (mut spool, recovered) = opened.map_err(|error| refused(config, &error))?;
+    spool.measure_flushes();
     let took = clock.now().since(began);
     let help = "Time to open the spool at the start.";
     registry

@@ -1,14 +1,20 @@
 //! The figures of the spool in the form that people and tools get.
 
+use std::path::Path;
+use std::time::Duration;
+
 use forebay_admin::{
-    BacklogStatus, FlushStatus, RecoveryStatus, SegmentStatus, SpoolStatus, SpoolTotals,
-    WriterStatus,
+    BacklogStatus, DamageStatus, FlushStatus, RecoveryStatus, SegmentStatus, SpoolStatus,
+    SpoolTotals, VerifyReport, WriterStatus,
 };
 use forebay_core::Fs;
 use forebay_pipeline::LogStatus;
-use forebay_spool::{Backlog, DiskFs, Stat};
+use forebay_spool::{Backlog, DiskFs, Inspected, Stat, Totals, Verified};
 
 use super::Opened;
+
+/// Damaged places that are listed one by one.
+const DAMAGE_LISTED: usize = 100;
 
 /// Age of something that came in at `received_ms`.
 fn age(received_ms: i64, wall_ms: i64) -> f64 {
@@ -16,10 +22,10 @@ fn age(received_ms: i64, wall_ms: i64) -> f64 {
     wall_ms.saturating_sub(received_ms).max(0) as f64 / 1000.0
 }
 
-/// A spool, whether it is open or not.
-pub(crate) fn status_of(stat: &Stat, backlog: &[Backlog], wall_ms: i64) -> SpoolStatus {
-    let mut streams: Vec<BacklogStatus> = backlog
-        .iter()
+/// What is kept, by stream.
+fn streams_of(backlog: &[Backlog], wall_ms: i64) -> Vec<BacklogStatus> {
+    let owed = backlog.iter().filter(|stream| stream.records > 0);
+    let mut streams: Vec<BacklogStatus> = owed
         .map(|stream| BacklogStatus {
             stream: stream
                 .stream
@@ -31,9 +37,28 @@ pub(crate) fn status_of(stat: &Stat, backlog: &[Backlog], wall_ms: i64) -> Spool
         })
         .collect();
     streams.sort_by(|a, b| a.stream.cmp(&b.stream));
+    streams
+}
+
+/// The age of the oldest record of all.
+fn oldest(streams: &[BacklogStatus]) -> Option<f64> {
     let ages = streams
         .iter()
         .filter_map(|stream| stream.oldest_age_seconds);
+    ages.reduce(f64::max)
+}
+
+fn totals_of(totals: &Totals) -> SpoolTotals {
+    SpoolTotals {
+        appended: totals.appended,
+        settled: totals.settled,
+        lost: totals.lost,
+    }
+}
+
+/// A spool that this process has open.
+pub(in crate::server) fn status_of(stat: &Stat, backlog: &[Backlog], wall_ms: i64) -> SpoolStatus {
+    let streams = streams_of(backlog, wall_ms);
     SpoolStatus {
         dir: stat.dir.display().to_string(),
         limit_bytes: stat.limit_bytes,
@@ -47,15 +72,36 @@ pub(crate) fn status_of(stat: &Stat, backlog: &[Backlog], wall_ms: i64) -> Spool
         },
         backlog_records: stat.unsettled_records,
         backlog_bytes: Some(streams.iter().map(|stream| stream.bytes).sum()),
-        oldest_age_seconds: ages.reduce(f64::max),
+        oldest_age_seconds: oldest(&streams),
         watermark: stat.watermark,
         next_seq: stat.next_seq,
         open_ids: stat.open_ids as u64,
-        totals: SpoolTotals {
-            appended: stat.totals.appended,
-            settled: stat.totals.settled,
-            lost: stat.totals.lost,
+        totals: totals_of(&stat.totals),
+        streams,
+        writer: None,
+    }
+}
+
+/// A spool that nobody has open.
+pub(crate) fn status_of_directory(seen: &Inspected, dir: &Path, wall_ms: i64) -> SpoolStatus {
+    let streams = streams_of(&seen.backlog, wall_ms);
+    SpoolStatus {
+        dir: dir.display().to_string(),
+        limit_bytes: seen.limit_bytes,
+        used_bytes: seen.used_bytes,
+        disk_free_bytes: DiskFs.free_bytes(dir).ok(),
+        segments: SegmentStatus {
+            live: seen.live_segments as u64,
+            ready: seen.spare_segments as u64,
+            ..SegmentStatus::default()
         },
+        backlog_records: seen.unsettled_records,
+        backlog_bytes: Some(streams.iter().map(|stream| stream.bytes).sum()),
+        oldest_age_seconds: oldest(&streams),
+        watermark: seen.watermark,
+        next_seq: seen.next_seq,
+        open_ids: seen.open_ids as u64,
+        totals: totals_of(&seen.totals),
         streams,
         writer: None,
     }
@@ -77,8 +123,7 @@ pub(in crate::server) fn writer_of(log: &LogStatus, recovery: RecoveryStatus) ->
         frames_damaged: counters.frames_damaged,
         flush: FlushStatus {
             last_seconds: (!log.last_flush.is_zero()).then_some(log.last_flush.as_secs_f64()),
-            p50_seconds: None,
-            p99_seconds: None,
+            p50_seconds: log.stat.flush_median.map(|median| median.as_secs_f64()),
         },
         recovery,
     }
@@ -100,3 +145,38 @@ pub(in crate::server) fn recovery_of<F: Fs>(opened: &Opened<F>) -> RecoveryStatu
 
 /// Stands for streams that are too many to be told apart.
 pub(super) const OTHER: &str = "other";
+
+/// What reading everything found.
+pub(crate) fn report_of(found: &Verified, dir: &Path, took: Duration) -> VerifyReport {
+    // Headers and footers stand at the beginning and the end of their files; of these the place says nothing more.
+    let pages = found.headers_damaged.iter().chain(&found.footers_damaged);
+    let pages: Vec<u32> = pages.copied().collect();
+    let listed = found.damaged.iter().take(DAMAGE_LISTED);
+    VerifyReport {
+        dir: dir.display().to_string(),
+        segments: found.segments as u64,
+        frames: found.frames,
+        records: found.records,
+        bytes: found.bytes,
+        seconds: took.as_secs_f64(),
+        damage: listed
+            .map(|damage| DamageStatus {
+                segment: damage.slot,
+                offset: damage.offset,
+                length: damage.len,
+                first_seq: damage.first_seq,
+                end_seq: damage.end_seq,
+            })
+            .chain(
+                pages
+                    .iter()
+                    .take(DAMAGE_LISTED)
+                    .map(|segment| DamageStatus {
+                        segment: *segment,
+                        ..DamageStatus::default()
+                    }),
+            )
+            .collect(),
+        damaged: (found.damaged.len() + pages.len()) as u64,
+    }
+}
