@@ -32,6 +32,8 @@ pub(crate) enum Trouble {
     Distance,
     /// Nobody accepts connections, or nobody answers them.
     Unreachable,
+    /// Every request is refused for as long as this broker lives.
+    Outage,
     /// A part of the records is refused because their shard has too many.
     Throttled,
     /// Requests are carried out and their answers are lost.
@@ -166,6 +168,10 @@ fn begin(
             site.inject(&rules(&effect))?;
             account.doubtful(now, wall_ms() + TROUBLE_MS);
         }
+        Trouble::Outage => site.inject(&json!([{
+            "Operation": "PutRecords",
+            "Effect": { "Type": "RequestError", "Code": "ServiceUnavailable", "Status": 503 },
+        }]))?,
         Trouble::Throttled => {
             let effect = json!({
                 "Type": "RecordError",

@@ -117,7 +117,9 @@ impl Plan {
             builder = builder.set(key, value);
         }
         for stream in STREAMS {
-            kinesis::create_stream(&endpoint, stream, SHARDS)?;
+            if self.kinesalite {
+                kinesis::create_stream(&endpoint, stream, SHARDS)?;
+            }
             builder = builder.kinesis_rule(stream, "SELECT * FROM 'dt/#'", stream, "${key}")?;
         }
         Ok(Site {
@@ -133,7 +135,10 @@ impl Plan {
 }
 
 fn embedded(address: SocketAddr, data: &TempDir) -> Result<StreamServer> {
-    StreamServer::embedded_at(address, data.path(), &["--limits", "off"])
+    let streams = STREAMS.map(|stream| format!("--stream={stream}:{SHARDS}"));
+    let mut arguments = vec!["--limits", "off"];
+    arguments.extend(streams.iter().map(String::as_str));
+    StreamServer::embedded_at(address, data.path(), &arguments)
 }
 
 // === impl Service ===
