@@ -5,6 +5,7 @@ use std::fmt;
 
 use anyhow::{Context as _, Result, ensure};
 use forebay_tests::duplicates::Excuses;
+use forebay_tests::kinesis::Record;
 use forebay_tests::oracle::{Findings, Numbered, compare};
 
 use crate::ACK;
@@ -17,8 +18,8 @@ use crate::site::{STREAMS, STRICT, Site};
 const UNSETTLED_MS: u64 = 100 + 900;
 /// A request that was on its way when the broker died may be stored so much later.
 const IN_FLIGHT_MS: u64 = 1000;
-/// Lost messages of a stream that are named.
-const LOST_SHOWN: usize = 10;
+/// Messages of a stream that are named when something is wrong with them.
+const SHOWN: usize = 10;
 
 /// What is owed and why some of it may be there twice.
 #[derive(Debug, Default)]
@@ -45,8 +46,8 @@ pub(crate) struct Verdict {
     given_up: usize,
     /// Messages that are in one stream and not in another, though nobody has promised anything about them.
     halved: Vec<Numbered>,
-    /// Some of what is lost, for a person.
-    lost_shown: Vec<String>,
+    /// Some of what is lost or there too often, for a person.
+    shown: Vec<String>,
     throttled: bool,
 }
 
@@ -106,9 +107,13 @@ impl Account {
             absent.push(given_up);
             verdict.records += records.len();
             verdict.duplicates += findings.duplicated.len();
-            let lost = findings.lost.iter().take(LOST_SHOWN);
-            verdict.lost_shown.extend(lost.map(|lost| self.fate(lost)));
+            let lost = findings.lost.iter().take(SHOWN);
+            verdict.shown.extend(lost.map(|lost| self.fate(lost)));
             let unexcused = self.excuses.unexcused(&records, identify)?;
+            let shown = unexcused.iter().take(SHOWN);
+            verdict
+                .shown
+                .extend(shown.map(|message| self.arrivals(stream, message, &records)));
             verdict.unexcused.extend(unexcused);
             verdict.findings.insert(stream, findings);
         }
@@ -118,6 +123,23 @@ impl Account {
         verdict.halved = all.filter(halved).cloned().collect();
         verdict.given_up = self.given_up.len();
         Ok(verdict)
+    }
+
+    /// When each record of a message arrived, and how long before the next kill.
+    fn arrivals(&self, stream: &str, message: &Numbered, records: &[Record]) -> String {
+        let mut shown = format!("{message:?} in {stream}");
+        for record in records {
+            if identify(record).ok().as_ref() != Some(message) {
+                continue;
+            }
+            let at = record.arrival_ms;
+            let before = match self.kills_ms.iter().position(|kill| *kill >= at) {
+                Some(kill) => format!("{} ms before kill {kill}", self.kills_ms[kill] - at),
+                None => "after the last kill".to_owned(),
+            };
+            shown.push_str(&format!(", at {at}, {before}"));
+        }
+        shown
     }
 
     /// A lost message and how long after its answer the broker was killed.
@@ -182,8 +204,6 @@ impl fmt::Display for Verdict {
             self.duplicates,
             self.lost()
         )?;
-        self.lost_shown
-            .iter()
-            .try_for_each(|lost| write!(f, "\n{lost}"))
+        self.shown.iter().try_for_each(|lost| write!(f, "\n{lost}"))
     }
 }
