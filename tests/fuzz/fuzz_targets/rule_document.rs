@@ -7,7 +7,9 @@ use forebay_rules::{Evaluated, RuleDocument, RuleLimits, RuleSet, RuleSettings, 
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let document = match RuleDocument::from_json(bytes, None).or_else(|_| RuleDocument::from_json(bytes, Some("r"))) {
+    let document = match RuleDocument::from_json(bytes, None)
+        .or_else(|_| RuleDocument::from_json(bytes, Some("r")))
+    {
         Ok(document) => document,
         Err(error) => {
             assert!(!error.to_string().is_empty() && error.code().starts_with('R'));
@@ -23,7 +25,10 @@ fuzz_target!(|bytes: &[u8]| {
     assert!(rules.explain(&name).is_some());
     let payload = Bytes::from_static(br#"{"a":{"b":[1,"x",null,true]},"t":21.5}"#);
     let (mut scratch, mut out) = (Scratch::default(), Evaluated::default());
-    for topic in [format!("$aws/rules/{name}/dt/7"), "dt/7/telemetry".to_owned()] {
+    for topic in [
+        format!("$aws/rules/{name}/dt/7"),
+        "dt/7/telemetry".to_owned(),
+    ] {
         let message = Message {
             topic: &topic,
             payload: &payload,
