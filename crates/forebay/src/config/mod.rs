@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use forebay_core::AckMode;
 use forebay_core::topic::TopicLimits;
-use forebay_rules::{Environment, RuleLimits, RuleSet};
+use forebay_rules::{Environment, Rule, RuleLimits, RuleSet};
 
 pub use kinesis::Kinesis;
 pub use layers::Inputs;
@@ -155,9 +155,9 @@ fn build(
     };
     let limits_of_rules = rule_limits(&limits, &rules);
     let rule_set = read_rules.compile(&inherited, limits_of_rules, environment, report);
-    let rule_set = Arc::new(rule_set?);
     let listeners: Vec<Listener> = listeners.into_iter().map(|read| read.listener).collect();
-    if needs_spool(&listeners, &rule_set) {
+    // Everything is read before rules that cannot be compiled end this: all mistakes come at once.
+    if needs_spool(&listeners, rule_set.iter().flat_map(RuleSet::rules)) {
         read_spool.check_medium(report);
     }
     let config = Config {
@@ -175,7 +175,7 @@ fn build(
         spool: read_spool.spool,
         limits,
         rules,
-        rule_set,
+        rule_set: Arc::new(rule_set?),
     };
     Some(config)
 }
@@ -183,15 +183,15 @@ fn build(
 impl Config {
     /// Whether anything that is published may be acknowledged because it is in the spool.
     pub fn needs_spool(&self) -> bool {
-        needs_spool(&self.listeners, &self.rule_set)
+        needs_spool(&self.listeners, self.rule_set.rules())
     }
 }
 
-fn needs_spool(listeners: &[Listener], rules: &RuleSet) -> bool {
+fn needs_spool<'r>(listeners: &[Listener], rules: impl IntoIterator<Item = &'r Rule>) -> bool {
     let by_listener = listeners
         .iter()
         .any(|listener| listener.ack == AckMode::Spool);
-    let mut rules = rules.rules().iter();
+    let mut rules = rules.into_iter();
     by_listener || rules.any(|rule| rule.settings().ack == Some(AckMode::Spool))
 }
 

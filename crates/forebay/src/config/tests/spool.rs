@@ -50,6 +50,19 @@ fn a_spool_in_memory_needs_a_decision() {
     spooled().with_set("spool.allow_volatile=true").config();
 }
 
+/// A rule that cannot be compiled keeps no other mistake from being shown.
+#[test]
+fn a_bad_rule_hides_no_other_mistake() {
+    let case = Case::new(
+        "[[rules.inline]]\nname = \"t\"\nsql = \"SELECT uper(a) FROM 'b'\"\naction.kinesis.stream_name = \"s\"\n\
+         [mqtt]\nallow_empty_client_ids = true\n[kinesis]\nlingr = \"1s\"\n[spool]\nqos = true\n",
+    );
+    let text = case.refused();
+    for part in ["upper", "allow_empty_client_id`?", "`linger`?", "`qos0`?"] {
+        assert!(text.contains(part), "no {part} in\n{text}");
+    }
+}
+
 #[test]
 fn whether_the_spool_is_needed_is_said_by_what_is_in_force() {
     let needed = |toml: &str| Case::new(toml).config().needs_spool();
