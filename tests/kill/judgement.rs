@@ -76,12 +76,9 @@ impl Account {
         self.kills_ms.push(at_ms);
     }
 
-    /// From then to then the broker could not know what became of its requests. Attempts add up, so each may be
-    /// repeated more than once.
+    /// From then to then the broker could not know what became of its requests.
     pub(crate) fn doubtful(&mut self, from_ms: u64, to_ms: u64) {
-        for _ in 0..5 {
-            self.excuses.spans.push(from_ms..=to_ms + IN_FLIGHT_MS);
-        }
+        self.excuses.spans.push(from_ms..=to_ms + IN_FLIGHT_MS);
     }
 
     pub(crate) fn throttled(&mut self) {

@@ -13,8 +13,8 @@ use crate::oracle::Numbered;
 pub struct Excuses {
     /// How often a device sent a message beyond the first time.
     pub repeats: BTreeMap<Numbered, u64>,
-    /// Milliseconds since the epoch. Of what arrived in such a span the sender may not have known that it had, so it
-    /// may have sent it once more.
+    /// Milliseconds since the epoch. Of a record that arrived in such a span the sender may not have known that it had,
+    /// so it may have sent it once more; what arrives then, in such a span too, may be followed by another.
     pub spans: Vec<RangeInclusive<u64>>,
 }
 
@@ -35,9 +35,9 @@ impl Excuses {
         }
         let mut unexcused = Vec::new();
         for (message, arrivals) in arrivals {
-            let within = |span: &&RangeInclusive<u64>| arrivals.iter().any(|at| span.contains(at));
+            let doubtful = |at: &&u64| self.spans.iter().any(|span| span.contains(at));
             let repeats = self.repeats.get(&message).copied().unwrap_or(0) as usize;
-            let excused = 1 + repeats + self.spans.iter().filter(within).count();
+            let excused = 1 + repeats + arrivals.iter().filter(doubtful).count();
             let excess = arrivals.len().saturating_sub(excused);
             unexcused.extend(std::iter::repeat_n(message, excess));
         }
@@ -65,13 +65,17 @@ mod tests {
     }
 
     #[test]
-    fn each_repeat_and_each_span_excuses_one_record() {
+    fn each_repeat_and_each_doubtful_arrival_excuses_one_record() {
         let mut excuses = Excuses::default();
         assert_eq!(unexcused(&excuses, &[100]), 0);
         assert_eq!(unexcused(&excuses, &[100, 200, 300]), 2);
         excuses.spans.push(90..=100);
         assert_eq!(unexcused(&excuses, &[100, 200, 300]), 1);
         assert_eq!(unexcused(&excuses, &[101, 200, 300]), 2);
+        // What is sent again in doubt may be sent once more, however many spans there are.
+        assert_eq!(unexcused(&excuses, &[95, 98, 300]), 0);
+        excuses.spans.push(95..=105);
+        assert_eq!(unexcused(&excuses, &[100, 200, 300]), 1);
         excuses.repeats.insert(("a".to_owned(), 7), 1);
         assert_eq!(unexcused(&excuses, &[100, 200, 300]), 0);
         excuses.repeats.insert(("a".to_owned(), 8), 5);
