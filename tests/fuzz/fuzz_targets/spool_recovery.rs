@@ -3,8 +3,8 @@
 //! lie in another file.
 //!
 //! Whatever it is, the directory is refused or it opens, and no record comes back that was not appended just so. What
-//! is committed after the damage is there after a power cut. Without damage
-//! everything that is owed comes back.
+//! is committed after the damage is there after a power cut. Without damage everything that is owed
+//! comes back.
 #![no_main]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,7 +49,11 @@ fuzz_target!(|bytes: &[u8]| {
     if !damaged {
         let found: BTreeSet<u64> = found.iter().map(|settled| settled.seq).collect();
         // What was settled last may come back: no frame followed that says so.
-        assert!(found.is_superset(&world.owed), "{found:?}: {:?}", world.owed);
+        assert!(
+            found.is_superset(&world.owed),
+            "{found:?}: {:?}",
+            world.owed
+        );
     }
     let half = found.into_iter().filter(|settled| settled.seq % 2 == 0);
     spool.settle_records(half, world.now);
