@@ -10,6 +10,8 @@ use crate::segment::{Kind, PAGE, SegmentHeader, Summary};
 use crate::spool::{Commit, Effect, Pending, RecentFrame, Segment, Spare, Spool};
 use crate::wire::{wide, write_all};
 
+/// Memory of a frame that is kept for the next group, at most.
+const SPARE_BYTES_MAX: usize = 4 << 20;
 /// Fresh segments that are tried before a frame is held.
 const PLACES_MAX: usize = 3;
 /// Ranges of sequence numbers beyond the number of segments that are counted apart.
@@ -82,8 +84,19 @@ impl<F: Fs> Spool<F> {
         self.counters.frames += 1;
         self.counters.bytes += end - offset;
         self.recent.push(RecentFrame { end, buffer: frame });
+        self.forget_recent();
+    }
+
+    /// Lets go of frames that no later write can touch, and keeps the memory of one for the next group.
+    fn forget_recent(&mut self) {
+        let end = self.recent.last().map_or(0, |last| last.end);
         let page = end & !(PAGE - 1);
-        self.recent.retain(|recent| recent.end > page);
+        for gone in self.recent.extract_if(.., |recent| recent.end <= page) {
+            let bytes = gone.buffer.into_bytes();
+            if bytes.capacity() <= SPARE_BYTES_MAX {
+                self.spare_bytes = Some(bytes);
+            }
+        }
     }
 
     /// Gives up the active segment after a failed write or flush. Its tail is unknown, so the frames that share a page
@@ -212,8 +225,7 @@ impl<F: Fs> Spool<F> {
             });
         }
         segment.summary = Arc::new(summary);
-        let page = segment.end & !(PAGE - 1);
-        self.recent.retain(|recent| recent.end > page);
+        self.forget_recent();
         let epoch = segment.header.epoch;
         if let Some(sealed) = self.active.replace(epoch) {
             self.unsealed.push_back(sealed);

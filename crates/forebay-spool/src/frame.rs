@@ -159,6 +159,11 @@ impl FrameBuffer {
         &self.bytes
     }
 
+    /// Its memory, for another group.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
     /// The header as [`FrameBuffer::seal`] wrote it.
     pub(crate) fn header_bytes(&self) -> &[u8] {
         &self.bytes[..HEADER]
@@ -234,6 +239,15 @@ impl Group {
         };
         self.events_len += 5 + client;
         self.events.push(event);
+    }
+
+    /// Takes memory of a frame that is on disk, so that a group costs no allocation of its size.
+    pub(crate) fn reuse(&mut self, mut bytes: Vec<u8>) {
+        if self.is_empty() {
+            bytes.clear();
+            bytes.resize(HEADER, 0);
+            self.bytes = bytes;
+        }
     }
 
     /// Number of records.

@@ -111,6 +111,7 @@ impl<F: Fs> Spool<F> {
             discarded: VecDeque::new(),
             unsealed: VecDeque::new(),
             recent: Vec::new(),
+            spare_bytes: None,
             voids: Vec::new(),
             pending: None,
             held: None,

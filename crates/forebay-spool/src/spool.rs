@@ -140,6 +140,8 @@ pub struct Spool<F: Fs> {
     pub(crate) discarded: VecDeque<u32>,
     pub(crate) unsealed: VecDeque<u64>,
     pub(crate) recent: Vec<RecentFrame>,
+    /// Memory of a frame that is on disk, for the next group.
+    pub(crate) spare_bytes: Option<Vec<u8>>,
     /// Segments all of whose frames are in later ones whose header may not be on disk.
     pub(crate) voids: Vec<Segment<F::File>>,
     pub(crate) pending: Option<Pending>,
@@ -234,7 +236,11 @@ impl<F: Fs> Spool<F> {
             events,
             tallies,
         };
-        self.commit(frame, effect, fits)
+        let commit = self.commit(frame, effect, fits);
+        if let Some(bytes) = self.spare_bytes.take() {
+            group.reuse(bytes);
+        }
+        commit
     }
 
     /// Tries again to write what [`append`](Spool::append) or [`poll`](Spool::poll) could not, each time into another
