@@ -61,16 +61,10 @@ impl Publication {
 
     /// Its properties as functions of rules see them.
     pub(crate) fn rule_properties(&self) -> Properties<'_> {
-        let Some(properties) = self.properties.as_deref() else {
-            return Properties::default();
-        };
-        Properties {
-            content_type: properties.content_type.as_deref(),
-            response_topic: properties.response_topic.as_deref(),
-            correlation_data: properties.correlation_data.as_deref(),
-            is_utf8: properties.payload_format_indicator == Some(1),
-            user: &properties.user_properties,
-        }
+        self.properties
+            .as_deref()
+            .map(rule_properties)
+            .unwrap_or_default()
     }
 
     /// Bytes that it is charged with in queues and stores.
@@ -105,6 +99,17 @@ impl Publication {
             properties.message_expiry_interval = Some(u32::try_from(left).unwrap_or(u32::MAX));
         }
         Some(properties)
+    }
+}
+
+/// The properties of a packet as functions of rules see them.
+pub(crate) fn rule_properties(properties: &PublishProperties) -> Properties<'_> {
+    Properties {
+        content_type: properties.content_type.as_deref(),
+        response_topic: properties.response_topic.as_deref(),
+        correlation_data: properties.correlation_data.as_deref(),
+        is_utf8: properties.payload_format_indicator == Some(1),
+        user: &properties.user_properties,
     }
 }
 

@@ -15,6 +15,9 @@ use crate::{LogResult, LogTask, Sequencer, Wake};
 /// Longest sleep, so that idle streams are let go although nothing wakes the thread.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 
+/// Longest rest of the thread that prepares the log, after a piece of work.
+const REST_MAX: Duration = Duration::from_millis(20);
+
 struct Unpark(Unparker);
 
 impl Wake for Unpark {
@@ -59,9 +62,17 @@ impl<F: Fs> Helpers<F> {
                 .name(name.into())
                 .spawn(move || {
                     for task in inbox {
+                        let paced = !task.reads();
+                        let began = clock.now();
                         // Whoever is gone needs no result.
                         drop(done.send(task.run(&*fs, &*clock)));
                         wake.unpark();
+                        if paced {
+                            // Filling segments at full speed would make the flushes that publishers wait for queue up
+                            // behind it in the device: at most half of the time is spent on it.
+                            let took = clock.now().since(began);
+                            std::thread::sleep(took.min(REST_MAX));
+                        }
                     }
                 })?;
             io::Result::Ok(Helper { tasks, thread })

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use forebay_core::topic::{TopicError, validate_name};
-use forebay_core::{AckMode, Message, Origin, Properties, QoS};
+use forebay_core::{AckMode, Message, Origin, QoS};
 use forebay_pipeline::{Admission, Publish};
 use rumqttd::protocol::PublishProperties;
 
 use super::{Connection, Moment, OWN_BLOCK_BYTES, READ_BUFFER_BYTES};
 use crate::metrics::{Limit, Rejected};
 use crate::outcome::{Cause, Version};
-use crate::publication::Publication;
+use crate::publication::{Publication, rule_properties};
 use crate::reserved::{PublishRight, publish_right};
 use crate::session::InboundId;
 use crate::slot::{AckCode, Reply};
@@ -25,17 +25,6 @@ struct Accepted<'a> {
     qos: QoS,
     /// It goes to one rule and to nobody else.
     basic_ingest: bool,
-}
-
-/// The properties of a packet as functions of rules see them.
-fn rule_properties(properties: &PublishProperties) -> Properties<'_> {
-    Properties {
-        content_type: properties.content_type.as_deref(),
-        response_topic: properties.response_topic.as_deref(),
-        correlation_data: properties.correlation_data.as_deref(),
-        is_utf8: properties.payload_format_indicator == Some(1),
-        user: &properties.user_properties,
-    }
 }
 
 impl Connection {
