@@ -71,7 +71,7 @@ impl<F: Fs> Helpers<F> {
                             // Filling segments at full speed would make the flushes that publishers wait for queue up
                             // behind it in the device: at most half of the time is spent on it.
                             let took = clock.now().since(began);
-                            std::thread::sleep(took.min(REST_MAX));
+                            std::thread::park_timeout(took.min(REST_MAX));
                         }
                     }
                 })?;
