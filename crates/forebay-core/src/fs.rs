@@ -96,10 +96,11 @@ pub trait Fs: Send + Sync + 'static {
     /// A held lock; dropping it releases it.
     type Lock: fmt::Debug + Send + 'static;
 
-    /// Creates a directory and those above it that are missing, readable by its owner only.
+    /// Creates a directory and those above it that are missing, readable by its owner only. Those that it created are
+    /// durable when it returns; a directory that was there already is left as it is.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// When the system refuses, or cannot say that what was created is durable.
     fn create_dir(&self, dir: &Path) -> Result<(), FsError>;
 
     /// Opens a file.

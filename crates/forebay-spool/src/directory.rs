@@ -92,7 +92,8 @@ pub(crate) fn classify<F: Fs>(
             let mut segments = newest.segments.iter();
             segments.find(|listed| listed.header.slot == slot)
         });
-        let header = SegmentHeader::decode(&page);
+        // A page that was meant for another file, or was copied from it, says nothing about this one.
+        let header = SegmentHeader::decode(&page).filter(|header| header.slot == slot);
         // A header that cannot be read is taken from the checkpoint, which has a copy.
         let Some(header) = header.or_else(|| listed.map(|listed| listed.header.clone())) else {
             files.unready.push_back((slot, 0));

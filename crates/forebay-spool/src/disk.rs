@@ -71,11 +71,17 @@ impl Fs for DiskFs {
     type Lock = DiskLock;
 
     fn create_dir(&self, dir: &Path) -> Result<(), FsError> {
+        let missing = missing_dirs(dir);
         std::fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(dir)
-            .map_err(|error| failed("create directory", dir, &error))
+            .map_err(|error| failed("create directory", dir, &error))?;
+        // The topmost first: an entry is worth nothing while the one above it may go.
+        for created in missing.into_iter().rev() {
+            self.sync_dir(parent_of(created))?;
+        }
+        Ok(())
     }
 
     fn open(&self, path: &Path, mode: OpenMode) -> Result<DiskFile, FsError> {
@@ -142,6 +148,21 @@ impl Fs for DiskFs {
 
     fn lock(&self, path: &Path) -> Result<DiskLock, FsError> {
         lock(self.open(path, OpenMode::CreateMissing)?.file, path)
+    }
+}
+
+/// The directories of a path that do not exist, the innermost first.
+fn missing_dirs(dir: &Path) -> Vec<&Path> {
+    dir.ancestors()
+        .take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists())
+        .collect()
+}
+
+/// The directory that has the entry of another.
+fn parent_of(dir: &Path) -> &Path {
+    match dir.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
     }
 }
 
@@ -253,6 +274,8 @@ impl FsFile for DiskFile {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -279,6 +302,26 @@ mod tests {
         assert_eq!(DiskFs.list(dir.path()).unwrap(), ["LOCK", "b"]);
         assert!(DiskFs.free_bytes(dir.path()).unwrap() > 0);
         DiskFs.medium(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn directories_are_created_with_those_above_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let inner = dir.path().join("a/b/c");
+        let missing = [&*inner, &*dir.path().join("a/b"), &*dir.path().join("a")];
+        assert_eq!(missing_dirs(&inner), missing);
+        DiskFs.create_dir(&inner).unwrap();
+        assert!(missing_dirs(&inner).is_empty());
+        let mode = inner.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        DiskFs.create_dir(&inner).unwrap();
+
+        let file = dir.path().join("file");
+        DiskFs.open(&file, OpenMode::CreateNew).unwrap();
+        let refused = DiskFs.create_dir(&file.join("d")).unwrap_err();
+        assert_eq!(refused.operation, "create directory");
+        assert_eq!(parent_of(Path::new("spool")), Path::new("."));
+        assert_eq!(parent_of(Path::new("/var/spool")), Path::new("/var"));
     }
 
     #[test]

@@ -337,7 +337,7 @@ fn check<F: Fs>(mut closed: Closed<F>, pause: &mut dyn FnMut()) -> Result<Verifi
         report.records += plan.records();
         report.bytes += plan.bytes();
         let slot = segment.header.slot;
-        if !has_header(&*segment.file)? {
+        if !has_header(&*segment.file, slot)? {
             report.headers_damaged.push(slot);
         }
         let footer = read_footer(&*segment.file, &segment.header)?;
@@ -360,9 +360,9 @@ fn check<F: Fs>(mut closed: Closed<F>, pause: &mut dyn FnMut()) -> Result<Verifi
     Ok(report)
 }
 
-fn has_header<T: forebay_core::FsFile>(file: &T) -> Result<bool, OpenError> {
+fn has_header<T: forebay_core::FsFile>(file: &T, slot: u32) -> Result<bool, OpenError> {
     let mut page = vec![0; narrow(PAGE)];
     let read = read_full(file, &mut page, 0)?;
     page.truncate(read);
-    Ok(SegmentHeader::decode(&page).is_some())
+    Ok(SegmentHeader::decode(&page).is_some_and(|header| header.slot == slot))
 }

@@ -21,7 +21,8 @@ use crate::job::{checkpoint_bytes, extend_checkpoints, may_take, zero};
 use crate::open_ids::OpenIds;
 use crate::replay::{Log, Replay};
 use crate::segment::PAGE;
-use crate::spool::{Counters, Pending, Spare, Spool};
+use crate::spool::{Pending, Spare, Spool};
+use crate::stat::Counters;
 use crate::wire::{narrow, round_up, wide, write_all};
 
 /// After a restart sequence numbers go on at a multiple of this, so that none that a torn frame may have had is used

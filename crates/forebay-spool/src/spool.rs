@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use forebay_core::{Fs, SeededEntropy, Time};
 use roaring::RoaringTreemap;
 
 use crate::backlog::{Book, Count, DeltaCounts};
-use crate::checkpoint::{Checkpoint, ListedSegment, Totals};
+use crate::checkpoint::Totals;
 use crate::config::Config;
 use crate::error::AppendError;
 use crate::flush_timing::FlushTiming;
@@ -19,6 +18,7 @@ use crate::open_ids::{Event, OpenIds};
 use crate::record::StreamKey;
 use crate::replay::Held;
 use crate::segment::{PAGE, SegmentHeader, Summary};
+use crate::stat::Counters;
 use crate::wire::{round_up, wide};
 
 /// Zeroed segments that publishes never take: they are for deltas, release events and recovery, so that a full spool
@@ -34,8 +34,6 @@ const DELTA_RECORDS_MAX: u64 = 65_536;
 const DELTA_BYTES_MAX: u64 = 1 << 20;
 /// Time between checkpoints while anything changes.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);
-/// Least time between checkpoints that are taken to make segments free.
-const CHECKPOINT_GAP: Duration = Duration::from_millis(100);
 
 /// A segment with frames.
 #[derive(Debug)]
@@ -95,25 +93,6 @@ pub struct Commit {
     pub first_seq: u64,
     /// Number of records.
     pub records: u32,
-}
-
-/// Figures that only grow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counters {
-    /// Frames that became durable.
-    pub frames: u64,
-    /// Bytes of these frames, padding included.
-    pub bytes: u64,
-    /// Writes and flushes that failed.
-    pub flush_errors: u64,
-    /// Places at which something lay that is no frame and frames followed.
-    pub frames_damaged: u64,
-    /// Records that damage took before they were settled.
-    pub records_lost: u64,
-    /// Checkpoints that became durable.
-    pub checkpoints: u64,
-    /// Segments that were used again.
-    pub recycled: u64,
 }
 
 /// The durable log of one directory.
@@ -343,26 +322,6 @@ impl<F: Fs> Spool<F> {
         delta.min(checkpoint)
     }
 
-    /// Asks for a checkpoint whatever the time is: at shutdown.
-    pub fn want_checkpoint(&mut self) {
-        self.checkpoint_wanted = true;
-    }
-
-    fn may_checkpoint(&self, now: Time) -> bool {
-        !self.checkpoint_wanted && now.since(self.checkpointed_at) >= CHECKPOINT_GAP
-    }
-
-    /// True when segments are short and another checkpoint would bring some nearer to use.
-    fn checkpoint_would_free(&self) -> bool {
-        let short = self.ready.len() < RESERVE_SEGMENTS + AHEAD_SEGMENTS;
-        let [(a, _), (b, _)] = self.checkpoints;
-        short
-            && self.sealed().any(|(_, segment)| match segment.settled_in {
-                Some(generation) => generation > a.min(b),
-                None => self.is_settled(segment),
-            })
-    }
-
     pub(crate) fn sealed(&self) -> impl Iterator<Item = (u64, &Segment<F::File>)> {
         let active = self.active;
         self.live
@@ -375,91 +334,6 @@ impl<F: Fs> Spool<F> {
         self.unsettled
             .range_cardinality(segment.header.base_seq..segment.end_seq)
             == 0
-    }
-
-    /// A copy of the state as it is now, all of which is durable in frames or harmless to lose.
-    pub(crate) fn snapshot(&mut self) -> Checkpoint {
-        self.generation += 1;
-        self.book.prune(&self.unsettled);
-        let settled: Vec<u64> = self
-            .sealed()
-            .filter(|(_, segment)| segment.settled_in.is_none() && self.is_settled(segment))
-            .map(|(epoch, _)| epoch)
-            .collect();
-        for epoch in settled {
-            if let Some(segment) = self.live.get_mut(&epoch) {
-                segment.settled_in = Some(self.generation);
-            }
-        }
-        let held = self.held.as_ref();
-        let uncertain = held
-            .and_then(|held| held.epoch)
-            .or_else(|| self.pending.as_ref()?.first_epoch);
-        let next_epoch = uncertain.unwrap_or(self.next_epoch);
-        let held_frame = held.and_then(|held| Some(held.effects.front()?.frame));
-        Checkpoint {
-            generation: self.generation,
-            next_frame: held_frame.unwrap_or(self.next_frame),
-            next_seq: self.next_seq,
-            next_epoch,
-            totals: self.totals,
-            segments: self.list_segments(next_epoch),
-            open_ids: self.open_ids.clone(),
-            book: self.book.clone(),
-            unsettled: self.unsettled.clone(),
-        }
-    }
-
-    /// The segments that were certainly put to use before an epoch, oldest first.
-    fn list_segments(&self, before: u64) -> Vec<ListedSegment> {
-        let uncut = self.held.as_ref().map(|held| &held.uncut);
-        let uncut = |epoch: &u64| uncut.and_then(|uncut| uncut.get(epoch)).copied();
-        let live = self.live.iter();
-        let voids = self.voids.iter().map(|void| (&void.header.epoch, void));
-        let voids = voids.filter(|(epoch, _)| uncut(epoch).is_some());
-        let all: BTreeMap<u64, ListedSegment> = live
-            .chain(voids)
-            .filter(|(epoch, _)| **epoch < before)
-            .map(|(epoch, segment)| {
-                let listed = ListedSegment {
-                    header: segment.header.clone(),
-                    end_frame: uncut(epoch).unwrap_or(segment.end_frame),
-                    end_seq: segment.end_seq,
-                };
-                (*epoch, listed)
-            })
-            .collect();
-        all.into_values().collect()
-    }
-
-    /// Makes segments free whose records are settled in both checkpoints, and whose frames neither needs.
-    pub(crate) fn release_settled(&mut self) {
-        let [(a, a_frame), (b, b_frame)] = self.checkpoints;
-        let (generation, frame) = (a.min(b), a_frame.min(b_frame));
-        #[cfg(test)]
-        let early = self.config.mutation == crate::mutation::Mutation::RecycleEarly;
-        #[cfg(not(test))]
-        let early = false;
-        let uncut = |epoch: &u64| {
-            let held = self.held.as_ref();
-            held.is_some_and(|held| held.uncut.contains_key(epoch))
-        };
-        let free: Vec<u64> = self
-            .sealed()
-            .filter(|(epoch, _)| !uncut(epoch))
-            .filter(|(_, segment)| {
-                let settled = segment.settled_in.is_some_and(|at| at <= generation)
-                    && segment.end_frame <= frame;
-                (settled || (early && self.is_settled(segment)))
-                    && Arc::strong_count(&segment.file) == 1
-            })
-            .map(|(epoch, _)| epoch)
-            .collect();
-        for epoch in free {
-            if let Some(segment) = self.live.remove(&epoch) {
-                self.reuse(segment);
-            }
-        }
     }
 
     pub(crate) fn reuse(&mut self, segment: Segment<F::File>) {
@@ -524,65 +398,13 @@ impl<F: Fs> Spool<F> {
         &self.lock
     }
 
-    /// Figures for metrics and people.
-    pub fn stat(&self) -> Stat {
-        Stat {
-            dir: self.config.dir.clone(),
-            limit_bytes: wide(self.max_segments) * self.config.segment_bytes,
-            used_bytes: self.live.values().map(|segment| segment.header.size).sum(),
-            live_segments: self.live.len(),
-            ready_segments: self.ready.len(),
-            publishable_segments: self.ready.len().saturating_sub(RESERVE_SEGMENTS),
-            unallocated_segments: self.max_segments.saturating_sub(self.files()),
-            bad_segments: self.live.values().filter(|segment| segment.bad).count(),
-            unsettled_records: self.unsettled.len(),
-            watermark: self.watermark(),
-            next_seq: self.next_seq,
-            open_ids: self.open_ids.len(),
-            flush_median: self.flush_timing.as_ref().map(FlushTiming::median),
-            flush_implausible: self
-                .flush_timing
-                .as_ref()
-                .is_some_and(FlushTiming::is_implausible),
-            totals: self.totals,
-            counters: self.counters,
-        }
+    /// The disk.
+    pub fn fs(&self) -> &Arc<F> {
+        &self.fs
     }
-}
 
-/// Figures of a spool at one moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stat {
-    /// The directory.
-    pub dir: PathBuf,
-    /// Greatest size of all segments.
-    pub limit_bytes: u64,
-    /// Size of the segments that hold frames.
-    pub used_bytes: u64,
-    /// Segments that hold frames.
-    pub live_segments: usize,
-    /// Segments that are ready for use.
-    pub ready_segments: usize,
-    /// Those of them that publishes may take.
-    pub publishable_segments: usize,
-    /// Segments that the limit still allows and that have no file.
-    pub unallocated_segments: usize,
-    /// Segments on which a write or flush failed.
-    pub bad_segments: usize,
-    /// Records that are owed.
-    pub unsettled_records: u64,
-    /// The lowest sequence number that is owed.
-    pub watermark: u64,
-    /// The sequence number that the next record gets.
-    pub next_seq: u64,
-    /// Open QoS 2 ids.
-    pub open_ids: usize,
-    /// Median duration of a flush of 4 KiB, when it was measured.
-    pub flush_median: Option<Duration>,
-    /// True when flushes are so fast that this device may not do them.
-    pub flush_implausible: bool,
-    /// Totals since the directory was created.
-    pub totals: Totals,
-    /// Figures since it was opened.
-    pub counters: Counters,
+    /// The sequence number that the next record gets at least.
+    pub fn next_seq(&self) -> u64 {
+        self.next_seq
+    }
 }

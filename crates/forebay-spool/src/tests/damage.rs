@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use forebay_core::{Fs as _, FsFile as _, OpenMode, SeededEntropy};
+
 use super::{image, open_image};
 use crate::testing::SimDisk;
-use crate::{Read, Record};
+use crate::{Group, Read, Record};
 
 /// Reads what it can and checks that nothing is made up.
 fn check_damaged(disk: &SimDisk, records: &BTreeMap<u64, Record>, what: &str) -> usize {
@@ -104,4 +106,37 @@ fn every_change<T: PartialEq + std::fmt::Debug>(
             }
         }
     }
+}
+
+#[test]
+fn a_file_that_has_become_a_copy_of_a_segment_takes_nothing_from_it() {
+    let (disk, mut records) = image();
+    let mut now = forebay_core::Time::ZERO;
+    let mut spool = open_image(&disk).expect("opens");
+    super::work(&mut spool, &disk, &mut now);
+    let active = spool.active.and_then(|epoch| spool.live.get(&epoch));
+    let source = active.expect("frames were written again").header.slot;
+    let target = spool.ready.last().expect("segments were made ready").slot;
+    drop(spool);
+
+    let dir = std::path::Path::new("/spool");
+    let bytes = disk.files()[&crate::job::path_of(dir, source)].clone();
+    let copy = disk.open(&crate::job::path_of(dir, target), OpenMode::Existing);
+    let copy = copy.unwrap();
+    assert_eq!(copy.write_at(&bytes, 0).unwrap(), bytes.len());
+    copy.sync_data().unwrap();
+
+    // What is committed after that goes to other segments than the one that both seem to be.
+    let mut spool = open_image(&disk).expect("opens");
+    for publish in 100..120 {
+        let record = super::record(&mut SeededEntropy::new(publish), publish);
+        let mut group = Group::new();
+        group.push(&record);
+        let commit = spool.append(&mut group, now).unwrap();
+        records.insert(commit.first_seq, record);
+        super::work(&mut spool, &disk, &mut now);
+    }
+    drop(spool);
+    disk.power_cut();
+    assert_eq!(check_damaged(&disk, &records, "a copy"), records.len());
 }
