@@ -3,14 +3,17 @@
 //! It is the part of the sequencer that knows the streams. Only it puts anything into lanes, so the order of a lane is
 //! the order in which it dealt.
 
+mod passes;
+mod remap;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use forebay_core::{AckMode, ShardMap, StreamName, Time};
+use forebay_core::{StreamName, Time};
 
 use crate::lane_budget::LaneBudget;
-use crate::lane_feed::{Lag, LaneFeed, Offered};
+use crate::lane_feed::{Lag, LaneFeed};
 use crate::shared::{SequencerWake, SettledLog, Shared, Wake};
 use crate::sink::SinkEvent;
 use crate::stream::TooManyStreams;
@@ -330,160 +333,6 @@ impl Dealer {
         }
     }
 
-    /// Offers a record that was read back to its lane. `make` builds it for a stream and lane.
-    pub(crate) fn offer(
-        &mut self,
-        stream: usize,
-        log: u64,
-        hash: forebay_core::HashKey,
-        charge: u32,
-        now: Time,
-        make: impl FnOnce(&Arc<Stream>) -> Record,
-    ) -> Offered {
-        let seq = self.next_seq;
-        self.slot(stream, now);
-        let slot = self.slots[stream].as_mut().expect("just seen");
-        let Dealing::Lanes { table, feeds } = &mut slot.dealing else {
-            return Offered::NotWanted;
-        };
-        let lane = table.map.lookup(hash);
-        let count = feeds.len();
-        let feed = &mut feeds[lane];
-        let was_empty = feed.tail.is_empty();
-        let owner = &slot.stream;
-        let offered = feed.offer(log, u64::from(charge), count, &mut self.budget, || {
-            let mut record = make(owner);
-            record.seq = seq;
-            record.lane = lane as u32;
-            record
-        });
-        if offered == Offered::Taken {
-            self.next_seq += 1;
-            slot.in_memory += 1;
-            self.in_memory += 1;
-            if was_empty {
-                slot.dirty.push(lane);
-            }
-        }
-        offered
-    }
-
-    /// Every lane that lags and for which reading is worth it, and whether one of them has room for much.
-    pub(crate) fn hungry(&self, now: Time) -> (Vec<Member>, bool) {
-        let mut members = Vec::new();
-        let mut worth_it = false;
-        if self.lagging == 0 {
-            return (members, worth_it);
-        }
-        for (index, slot) in self.slots.iter().enumerate() {
-            let Some(Dealing::Lanes { table, feeds }) = slot.as_ref().map(|slot| &slot.dealing)
-            else {
-                continue;
-            };
-            for (lane, feed) in feeds.iter().enumerate() {
-                let Some(lag) = feed.lag.as_ref().filter(|lag| lag.retry_at <= now) else {
-                    continue;
-                };
-                worth_it |= feed.is_hungry(now, feeds.len(), &self.budget);
-                let range = table.map.shard(lane).range();
-                members.push(Member {
-                    stream: index,
-                    lane,
-                    cursor: lag.cursor,
-                    from: *range.start(),
-                    to: *range.end(),
-                });
-            }
-        }
-        (members, worth_it)
-    }
-
-    /// When a lane whose part of the log could not be read is tried again.
-    pub(crate) fn next_retry(&self, now: Time) -> Time {
-        if self.lagging == 0 {
-            return Time::NEVER;
-        }
-        let feeds = self.slots.iter().flatten().flat_map(|slot| {
-            let feeds: &[LaneFeed] = match &slot.dealing {
-                Dealing::Lanes { feeds, .. } => feeds,
-                Dealing::Held(..) => &[],
-            };
-            feeds.iter().filter_map(|feed| feed.lag.as_ref())
-        });
-        feeds
-            .map(|lag| lag.retry_at)
-            .filter(|at| *at > now)
-            .min()
-            .unwrap_or(Time::NEVER)
-    }
-
-    fn feed(&mut self, member: Member) -> Option<&mut LaneFeed> {
-        match &mut self.slots.get_mut(member.stream)?.as_mut()?.dealing {
-            Dealing::Lanes { feeds, .. } => feeds.get_mut(member.lane),
-            Dealing::Held(..) => None,
-        }
-    }
-
-    /// Takes a lane into a pass.
-    pub(crate) fn join(&mut self, member: Member, to_the_end: bool) {
-        if let Some(feed) = self.feed(member) {
-            feed.join(to_the_end);
-        }
-    }
-
-    /// True while the lane takes part in the pass and has room.
-    pub(crate) fn takes_part(&mut self, member: Member) -> bool {
-        self.feed(member)
-            .and_then(|feed| feed.lag.as_ref()?.pass.as_ref())
-            .is_some_and(|part| !part.blocked)
-    }
-
-    /// Ends the part of a lane in a pass that read everything before `position`; without a position the pass was given
-    /// up, and the lane is tried again at `retry_at`.
-    pub(crate) fn end_part(&mut self, member: Member, position: Option<u64>, retry_at: Time) {
-        let Some(Some(slot)) = self.slots.get_mut(member.stream) else {
-            return;
-        };
-        let Dealing::Lanes { feeds, .. } = &mut slot.dealing else {
-            return;
-        };
-        let Some(feed) = feeds.get_mut(member.lane) else {
-            return;
-        };
-        let (lagged, was_empty) = (feed.lag.is_some(), feed.tail.is_empty());
-        let left = match position {
-            Some(position) => feed.finish_part(position, &mut self.budget),
-            None => feed.leave_pass(&mut self.budget),
-        };
-        if let (None, Some(lag)) = (position, &mut feed.lag) {
-            lag.retry_at = retry_at;
-        }
-        slot.in_memory -= left;
-        self.in_memory -= left;
-        if lagged && feed.lag.is_none() {
-            slot.lagging -= 1;
-            self.lagging -= 1;
-        }
-        if was_empty && !feed.tail.is_empty() {
-            slot.dirty.push(member.lane);
-        }
-        if !std::mem::replace(&mut slot.listed, true) {
-            self.listed.push(member.stream);
-        }
-    }
-
-    #[cfg(test)]
-    pub(crate) fn pretend_live(&mut self, member: Member) {
-        self.end_part(member, Some(0), Time::ZERO);
-        let slot = self.slots[member.stream].as_mut().expect("it was read for");
-        if let Dealing::Lanes { feeds, .. } = &mut slot.dealing
-            && feeds[member.lane].lag.take().is_some()
-        {
-            slot.lagging -= 1;
-            self.lagging -= 1;
-        }
-    }
-
     /// A record of the log was settled: its place in the lane is free.
     pub(crate) fn settled(&mut self, settled: SettledLog) {
         let charge = u64::from(settled.charge);
@@ -494,73 +343,6 @@ impl Dealer {
             if let Dealing::Lanes { feeds, .. } = &mut slot.dealing {
                 feeds[settled.lane as usize].bytes -= charge;
             }
-        }
-    }
-
-    /// Deals everything of the stream again under a new map. What is in the log is dropped from memory and read back;
-    /// what is not is dealt again in the order in which it was dealt first.
-    pub(crate) fn install(
-        &mut self,
-        stream: &Arc<Stream>,
-        map: Arc<ShardMap>,
-        returned: Vec<Record>,
-    ) {
-        let index = stream.id().index();
-        let slot = match self.slots.get_mut(index).and_then(Option::as_mut) {
-            Some(slot) if Arc::ptr_eq(&slot.stream, stream) => slot,
-            _ => {
-                // The stream was let go while its map was on the way: then nothing of it was pending.
-                debug_assert!(returned.is_empty(), "records of a stream that was let go");
-                return;
-            }
-        };
-        let taken = take_back(std::mem::replace(
-            &mut slot.dealing,
-            Dealing::Held(VecDeque::new(), None),
-        ));
-        slot.dirty.clear();
-        self.lagging -= std::mem::take(&mut slot.lagging);
-        self.budget.change_lanes(taken.lanes, map.len());
-        let mut lag = taken.lag;
-        let mut records = Vec::new();
-        for record in taken.records.into_iter().chain(returned) {
-            if record.in_log {
-                lag = Some(lag.unwrap_or(record.log).min(record.log));
-                self.budget.give_back(u64::from(record.charge));
-                slot.in_memory -= 1;
-                self.in_memory -= 1;
-            } else {
-                records.push(record);
-            }
-        }
-        debug_assert_eq!(slot.in_memory, 0, "a record of the log has no place");
-        records.sort_unstable_by_key(|record| record.seq);
-        slot.epoch += 1;
-        let table = Arc::new(LaneTable::new(slot.epoch, map, &self.wake));
-        let mut feeds: Box<[LaneFeed]> = table.lanes.iter().map(|_| LaneFeed::default()).collect();
-        if let Some(cursor) = lag {
-            for feed in &mut feeds {
-                feed.lag = Some(Lag::from(cursor));
-            }
-            slot.lagging = feeds.len();
-            self.lagging += feeds.len();
-        }
-        for record in records {
-            let lane = table.map.lookup(record.hash);
-            if record.ack == AckMode::Spool && feeds[lane].lag.is_some() {
-                feeds[lane].stall(record);
-            } else {
-                put(&mut feeds, &mut slot.dirty, lane, record);
-            }
-        }
-        stream.set_table(Arc::clone(&table));
-        self.shared.emit(SinkEvent::Lanes {
-            stream: Arc::clone(stream),
-            table: Arc::clone(&table),
-        });
-        slot.dealing = Dealing::Lanes { table, feeds };
-        if !std::mem::replace(&mut slot.listed, true) {
-            self.listed.push(index);
         }
     }
 
@@ -621,46 +403,4 @@ fn put(feeds: &mut [LaneFeed], dirty: &mut Vec<usize>, lane: usize, mut record: 
         dirty.push(lane);
     }
     tail.push(record);
-}
-
-/// What a stream had before its map changed.
-struct TakenBack {
-    records: Vec<Record>,
-    /// First number in the log that is owed and not in memory.
-    lag: Option<u64>,
-    lanes: usize,
-}
-
-/// Everything of a stream that is not with the consumer.
-fn take_back(dealing: Dealing) -> TakenBack {
-    match dealing {
-        Dealing::Held(held, lag) => TakenBack {
-            records: held.into(),
-            lag,
-            lanes: 0,
-        },
-        Dealing::Lanes { table, feeds } => {
-            let mut taken = TakenBack {
-                records: Vec::new(),
-                lag: None,
-                lanes: feeds.len(),
-            };
-            let queued = table
-                .lanes
-                .iter()
-                .flat_map(|lane| std::iter::from_fn(|| lane.pop()));
-            taken.records.extend(queued.flatten());
-            for feed in feeds {
-                taken.records.extend(feed.tail);
-                taken.records.extend(feed.stalled);
-                let Some(lag) = feed.lag else {
-                    continue;
-                };
-                taken.lag = Some(taken.lag.unwrap_or(lag.cursor).min(lag.cursor));
-                let after = lag.pass.and_then(|part| part.after);
-                taken.records.extend(after.into_iter().flatten());
-            }
-            taken
-        }
-    }
 }

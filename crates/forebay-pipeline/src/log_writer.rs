@@ -5,32 +5,31 @@
 //! records wait here, within the ingest budget that they hold; while it cannot be written they go the way of mode
 //! `stored`, or wait, as the configuration says.
 
+mod commit;
+mod failure;
+mod names;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use forebay_core::{AckMode, Clock, Fs, OnSpoolFailure, Time};
+use forebay_core::{AckMode, Clock, Fs, Time};
 use forebay_metrics::{HistogramShard, Registry, buckets};
-use forebay_spool::{
-    AppendError, Backlog, Commit, Event, Group, Settled, Spool, StreamId, StreamKey,
-};
+use forebay_spool::{Backlog, Event, Group, Settled, Spool};
+
+use self::names::{Named, name};
 
 use crate::dealer::Dealer;
 #[cfg(test)]
 use crate::mutation::Mutation;
 use crate::shared::{Finished, IdEvent, Released, Shared, Staged};
-use crate::{LogCondition, LogStatus, OverloadStage, Record, Stream};
+use crate::{LogCondition, LogStatus, OverloadStage, Record};
 
 /// Records after which a group is closed at the end of the next publish.
 const GROUP_RECORDS: usize = 4096;
 /// The same for bytes.
 const GROUP_BYTES: usize = 1 << 20;
-/// A group of fewer records may wait for more.
-const SMALL_GROUP: usize = 256;
-/// Time between two tries of a log that is full or cannot be written.
-const RETRY_FULL: Duration = Duration::from_millis(20);
-const RETRY_FAILED: Duration = Duration::from_secs(1);
 /// Time between two looks at what is owed per stream, which goes over all segments.
 const BACKLOG_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -294,292 +293,6 @@ impl<F: Fs> LogWriter<F> {
         any
     }
 
-    /// Writes the group when it is time, tries again what could not be written, and does what the log asks for. True
-    /// when something was written: step again before sleeping.
-    pub(crate) fn step(&mut self, dealer: &mut Dealer, now: Time) -> bool {
-        if self.condition == LogCondition::Failed {
-            return self.step_failed(dealer, now);
-        }
-        if let Err(error) = self.spool.poll(now) {
-            self.unfill();
-            self.failed(&error, dealer, now);
-            return true;
-        }
-        if self.condition == LogCondition::Full && !self.try_again(dealer, now) {
-            return false;
-        }
-        if self.group.is_empty() || !self.is_due(now) {
-            return false;
-        }
-        if self.stage() == OverloadStage::Stalled && !self.members.is_empty() {
-            self.full(now);
-            return false;
-        }
-        #[cfg(test)]
-        if self.mutation == Mutation::AnswerBeforeCommit {
-            self.answer_members();
-        }
-        let began = self.clock.now();
-        let result = self.spool.append(&mut self.group, now);
-        self.last_flush = self.clock.now().since(began);
-        match result {
-            Ok(commit) => {
-                self.committed(commit, dealer, now);
-                true
-            }
-            Err(AppendError::Full) => {
-                self.full(now);
-                false
-            }
-            Err(error @ AppendError::TooLarge { .. }) => {
-                tracing::error!(%error, "publish does not fit the spool: acknowledged when it is stored");
-                self.unfill();
-                self.fall_back(dealer, now);
-                true
-            }
-            Err(error) => {
-                // An empty group was taken into the frame, which is held; otherwise nothing of it is in the log.
-                self.frame_is_held = self.group.is_empty();
-                if !self.frame_is_held {
-                    self.unfill();
-                }
-                self.failed(&error, dealer, now);
-                true
-            }
-        }
-    }
-
-    /// Looks whether a full log has room again. What needs none, because it may use the reserve, goes now.
-    fn try_again(&mut self, dealer: &mut Dealer, now: Time) -> bool {
-        if now < self.retry_at {
-            return false;
-        }
-        self.retry_at = now + RETRY_FULL;
-        if self.stage() < OverloadStage::Stalled && self.spool.stat().publishable_segments > 0 {
-            self.fill(dealer);
-            return true;
-        }
-        let releases = self.waiting.iter().any(|item| {
-            matches!(
-                item,
-                Item::Id(Event::Release { .. } | Event::Forget { .. }, _)
-            )
-        });
-        if releases {
-            for item in std::mem::take(&mut self.waiting) {
-                match item {
-                    // What is opened by a publish that waits behind it was not answered, so it is not released here.
-                    Item::Id(event @ (Event::Release { .. } | Event::Forget { .. }), waiting) => {
-                        self.push_id(event, waiting);
-                    }
-                    item => self.waiting.push_back(item),
-                }
-            }
-        }
-        !self.group.is_empty()
-    }
-
-    /// Whether the group should be written now: a small one waits while it grows, for no longer than the last flush
-    /// took.
-    fn is_due(&mut self, now: Time) -> bool {
-        let len = self.members.len();
-        let grew = len > std::mem::replace(&mut self.seen, len);
-        let patience = self.shared.config.commit_max_delay.min(self.last_flush);
-        !(self.busy
-            && grew
-            && !self.closed
-            && len < SMALL_GROUP
-            && now.since(self.began) < patience)
-    }
-
-    fn full(&mut self, now: Time) {
-        if self.condition != LogCondition::Full {
-            tracing::warn!(
-                used_bytes = self.spool.stat().used_bytes,
-                "spool full: publishes wait until records are stored"
-            );
-        }
-        self.condition = LogCondition::Full;
-        self.retry_at = now + RETRY_FULL;
-        self.unfill();
-    }
-
-    /// A group is durable: answers its publishes, deals its records.
-    fn committed(&mut self, commit: Commit, dealer: &mut Dealer, now: Time) {
-        if self.condition == LogCondition::Full && commit.records > 0 {
-            tracing::info!("spool takes records again");
-            self.condition = LogCondition::Writing;
-        }
-        self.group_records.record(u64::from(commit.records));
-        self.flush_seconds
-            .record(u64::try_from(self.last_flush.as_nanos()).unwrap_or(u64::MAX));
-        self.answer_members();
-        self.answer_releases();
-        let mut members = std::mem::take(&mut self.members);
-        for (log, mut record) in (commit.first_seq..).zip(members.drain(..)) {
-            record.log = log;
-            record.in_log = true;
-            record.ticket = None;
-            dealer.deal_durable(record, now);
-        }
-        self.members = members;
-        self.closed = false;
-        self.seen = 0;
-        self.began = now;
-        if self.condition == LogCondition::Writing {
-            self.fill(dealer);
-        }
-        // What was taken while the frame was on its way, and what is staged by now.
-        self.busy = !self.members.is_empty() || !self.shared.nothing_staged();
-    }
-
-    fn answer_releases(&mut self) {
-        self.opening = 0;
-        for (_, _, waiting) in std::mem::take(&mut self.ids) {
-            if let Some(waiting) = waiting {
-                self.answer_release(waiting);
-            }
-        }
-    }
-
-    /// Finishes the publishes of the group and gives their room back.
-    fn answer_members(&mut self) {
-        let mut freed: Option<(crate::StreamId, u64)> = None;
-        let mut total = 0;
-        for record in &mut self.members {
-            let charge = u64::from(record.charge);
-            total += charge;
-            match &mut freed {
-                Some((stream, bytes)) if *stream == record.stream => *bytes += charge,
-                _ => {
-                    release(&self.names, freed.replace((record.stream, charge)));
-                }
-            }
-            if let Some(ticket) = record.ticket.take() {
-                self.finished[usize::from(ticket.worker)].push(Finished {
-                    connection: ticket.connection,
-                    generation: ticket.generation,
-                    slot: ticket.slot,
-                    failed: false,
-                });
-            }
-        }
-        release(&self.names, freed);
-        self.shared.ingest.release(total);
-        for (worker, finished) in self.shared.workers.iter().zip(&mut self.finished) {
-            if !finished.is_empty() {
-                let room_for_next = Vec::with_capacity(finished.len());
-                worker
-                    .finished
-                    .push(std::mem::replace(finished, room_for_next));
-                worker.wake.wake();
-            }
-        }
-        self.shared.signal_room();
-    }
-
-    fn failed(&mut self, error: &AppendError, dealer: &mut Dealer, now: Time) {
-        if self.condition != LogCondition::Failed {
-            tracing::error!(
-                %error,
-                on_failure = self.shared.config.on_spool_failure.as_str(),
-                "spool cannot be written"
-            );
-        }
-        self.condition = LogCondition::Failed;
-        self.error = Some(error.to_string());
-        self.retry_at = now + RETRY_FAILED;
-        self.bypass(dealer, now);
-    }
-
-    fn bypass(&mut self, dealer: &mut Dealer, now: Time) {
-        if self.shared.config.on_spool_failure == OnSpoolFailure::Stored {
-            self.fall_back(dealer, now);
-        }
-    }
-
-    fn step_failed(&mut self, dealer: &mut Dealer, now: Time) -> bool {
-        self.bypass(dealer, now);
-        // Checkpoints make room for another try. Nothing is written to the log by this while a frame is held.
-        if let Err(error) = self.spool.poll(now) {
-            self.error = Some(error.to_string());
-        }
-        if now < self.retry_at {
-            return false;
-        }
-        self.retry_at = now + RETRY_FAILED;
-        let owed = self.spool.unsettled().len();
-        match self.spool.retry() {
-            Ok(commit) => {
-                if !self.frame_is_held {
-                    self.take_over(owed, dealer);
-                }
-                tracing::warn!("spool can be written again");
-                self.condition = LogCondition::Writing;
-                let commit = commit.filter(|_| std::mem::take(&mut self.frame_is_held));
-                match commit {
-                    Some(commit) if std::mem::take(&mut self.frame_is_void) => {
-                        // Its records went the way of `stored` meanwhile: whoever published them still waits for that.
-                        let end = commit.first_seq + u64::from(commit.records);
-                        self.spool.settle(commit.first_seq..end, now);
-                        self.answer_releases();
-                        self.fill(dealer);
-                    }
-                    Some(commit) => self.committed(commit, dealer, now),
-                    // A delta of its own, or nothing.
-                    None => self.fill(dealer),
-                }
-                true
-            }
-            Err(error) => {
-                self.error = Some(error.to_string());
-                false
-            }
-        }
-    }
-
-    /// What an earlier run wrote last counts from now on: it could not be made certain before. `owed` is what was owed
-    /// without it.
-    fn take_over(&self, owed: u64, dealer: &mut Dealer) {
-        let unsettled = self.spool.unsettled();
-        // It is the newest of the log: nothing was added to it since it was opened.
-        if let Some(first) = unsettled.select(owed) {
-            let accepted = &self.shared.counts.accepted;
-            accepted.fetch_add(unsettled.len() - owed, Ordering::SeqCst);
-            dealer.fall_behind(first);
-        }
-    }
-
-    /// While the log cannot be written its records go the way of mode `stored`.
-    fn fall_back(&mut self, dealer: &mut Dealer, now: Time) {
-        let next_log = self.spool.next_seq();
-        // The frame that is held keeps its numbers. Should the process die before it is written, or after, a record
-        // that was stored meanwhile may come twice, but none is lost: its publish is answered when it is stored.
-        self.frame_is_void |= self.frame_is_held;
-        let mut members = std::mem::take(&mut self.members);
-        for record in members.drain(..) {
-            self.deal_unwritten(record, next_log, dealer, now);
-        }
-        self.members = members;
-        for item in std::mem::take(&mut self.waiting) {
-            match item {
-                Item::Record(record) => {
-                    self.waiting_records -= 1;
-                    self.deal_unwritten(record, next_log, dealer, now);
-                }
-                // The id lives with its connection only.
-                Item::Id(Event::Open { .. }, _) => {}
-                id @ Item::Id(..) => self.waiting.push_back(id),
-            }
-        }
-    }
-
-    fn deal_unwritten(&mut self, mut record: Record, log: u64, dealer: &mut Dealer, now: Time) {
-        record.log = log;
-        self.fallback_records += 1;
-        dealer.deal_unwritten(record, now);
-    }
-
     /// When [`step`](Self::step) has something to do by itself.
     pub(crate) fn next_deadline(&self) -> Time {
         let group = match self.condition {
@@ -630,53 +343,5 @@ impl<F: Fs> LogWriter<F> {
             backlog: self.backlog.clone(),
             stat,
         }
-    }
-}
-
-/// A stream and how the log names it.
-#[derive(Debug)]
-struct Named {
-    stream: Arc<Stream>,
-    key: Arc<StreamKey>,
-    id: StreamId,
-}
-
-/// How the log names a stream. Its ordering is part of that and only rises, so there are few names each.
-fn name(
-    names: &mut Vec<Option<Named>>,
-    index: usize,
-    stream: &Arc<Stream>,
-) -> (Arc<StreamKey>, StreamId) {
-    if names.len() <= index {
-        names.resize_with(index + 1, || None);
-    }
-    let ordering = stream.ordering() as u8;
-    if let Some(named) = &names[index]
-        && Arc::ptr_eq(&named.stream, stream)
-        && named.key.ordering == ordering
-    {
-        return (Arc::clone(&named.key), named.id);
-    }
-    let key = Arc::new(StreamKey {
-        name: stream.name().as_str().to_owned(),
-        ordering,
-        ..StreamKey::default()
-    });
-    let id = StreamId::of(&key);
-    names[index] = Some(Named {
-        stream: Arc::clone(stream),
-        key: Arc::clone(&key),
-        id,
-    });
-    (key, id)
-}
-
-/// Gives room in the share of a stream back.
-fn release(names: &[Option<Named>], freed: Option<(crate::StreamId, u64)>) {
-    if let Some((stream, bytes)) = freed {
-        let named = names[stream.index()]
-            .as_ref()
-            .expect("a record of it was put into the group");
-        named.stream.share.release(bytes);
     }
 }
