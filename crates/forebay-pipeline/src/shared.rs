@@ -180,7 +180,7 @@ pub(crate) struct Shared {
     pub(crate) has_log: bool,
     /// Records of the log that were settled. Bounded by the budget of the lanes, of which each holds its part.
     pub(crate) settled: Mailbox<Vec<SettledLog>>,
-    /// How full the log is, as an [`OverloadStage`](crate::OverloadStage).
+    /// How full the log is, as an [`OverloadStage`].
     pub(crate) overload: AtomicU8,
     pub(crate) log_status: ArcSwapOption<LogStatus>,
     /// At most two entries per stream in use and map change.
