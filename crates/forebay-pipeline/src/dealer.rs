@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use forebay_core::{StreamName, Time};
+use forebay_core::{AckMode, StreamName, Time};
 
 use crate::lane_budget::LaneBudget;
 use crate::lane_feed::{Lag, LaneFeed};
@@ -267,7 +267,8 @@ impl Dealer {
         *next_seq += 1;
     }
 
-    /// Deals a record that is not in the log.
+    /// Deals a record that is not in the log. One that should be there, and for which `log` is the number that the next
+    /// record of the log will have at least, waits where older ones wait on the disk.
     pub(crate) fn deal(&mut self, mut record: Record, now: Time) {
         Self::number(&mut self.next_seq, &mut record);
         let slot = self.slot(record.stream.index(), now);
@@ -276,24 +277,6 @@ impl Dealer {
             Dealing::Lanes { table, feeds } => {
                 let lane = table.map.lookup(record.hash);
                 put(feeds, &mut slot.dirty, lane, record);
-            }
-        }
-    }
-
-    /// Deals a record that should be in the log, which cannot be written; `record.log` is the number that the next
-    /// record of the log will have at least. Where older ones wait on the disk it waits behind them.
-    pub(crate) fn deal_unwritten(&mut self, mut record: Record, now: Time) {
-        Self::number(&mut self.next_seq, &mut record);
-        let slot = self.slot(record.stream.index(), now);
-        match &mut slot.dealing {
-            Dealing::Held(held, _) => held.push_back(record),
-            Dealing::Lanes { table, feeds } => {
-                let lane = table.map.lookup(record.hash);
-                if feeds[lane].lag.is_some() {
-                    feeds[lane].stall(record);
-                } else {
-                    put(feeds, &mut slot.dirty, lane, record);
-                }
             }
         }
     }
@@ -395,12 +378,16 @@ impl Dealer {
     }
 }
 
-/// Puts a record into the tail of a lane.
+/// Puts a record that is not in the log into the tail of a lane, or behind what the log has for it.
 fn put(feeds: &mut [LaneFeed], dirty: &mut Vec<usize>, lane: usize, mut record: Record) {
     record.lane = lane as u32;
-    let tail = &mut feeds[lane].tail;
-    if tail.is_empty() {
+    let feed = &mut feeds[lane];
+    if record.ack == AckMode::Spool && feed.lag.is_some() {
+        feed.stall(record);
+        return;
+    }
+    if feed.tail.is_empty() {
         dirty.push(lane);
     }
-    tail.push(record);
+    feed.tail.push(record);
 }

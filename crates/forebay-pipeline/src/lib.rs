@@ -13,6 +13,7 @@
 //! It deliberately does not speak MQTT or HTTP, and it does not know how a record is sent.
 
 mod ack_ring;
+mod admission;
 mod budget;
 mod config;
 mod control;
@@ -42,9 +43,10 @@ mod tally;
 mod waiting;
 
 pub use ack_ring::AckRing;
+pub use admission::{Admission, Drained, Publish, Resumed};
 pub use config::PipelineConfig;
 pub use control::{Conservation, Pipeline, PipelineControl};
-pub use intake::{Admission, Drained, Intake, Publish, Resumed};
+pub use intake::Intake;
 pub use lane::{Lane, LaneTable};
 pub use log_status::{LogCondition, LogStatus, OverloadStage};
 pub use record::{RECORD_OVERHEAD_BYTES, Record};

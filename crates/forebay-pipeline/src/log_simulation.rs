@@ -85,7 +85,6 @@ struct World {
     published: Vec<Published>,
     /// Publishes whose answer is waited for, by slot.
     open: BTreeMap<u32, usize>,
-    first_slot: u32,
     slot: u32,
     /// Highest publish that was stored first, by stream and key.
     newest: BTreeMap<(String, String), u64>,
@@ -140,7 +139,6 @@ impl World {
             results: Vec::new(),
             published: Vec::new(),
             open: BTreeMap::new(),
-            first_slot: 0,
             slot: 0,
             newest: BTreeMap::new(),
             releases: Vec::new(),
@@ -456,7 +454,6 @@ impl World {
         self.pipeline = pipeline;
         self.settlement = settlement;
         self.open.clear();
-        self.first_slot = self.slot;
         self.releases.clear();
         self.stalled = false;
         self.pipeline.intakes[0].forget("c");
@@ -468,7 +465,6 @@ impl World {
         for round in 0..20_000 {
             for sunk in self.sunk.values_mut() {
                 sunk.blocked.fill(false);
-                sunk.silent_until = sunk.silent_until.min(self.step.max(sunk.silent_until));
             }
             self.step += 1;
             self.pipeline.intakes[0].flush();

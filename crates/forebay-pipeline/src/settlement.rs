@@ -189,15 +189,7 @@ impl Settlement {
         self.shared
             .ingest
             .release(std::mem::take(&mut self.freed_total));
-        for (worker, finished) in self.shared.workers.iter().zip(&mut self.finished) {
-            if !finished.is_empty() {
-                let room_for_next = Vec::with_capacity(finished.len());
-                worker
-                    .finished
-                    .push(std::mem::replace(finished, room_for_next));
-                worker.wake.wake();
-            }
-        }
+        self.shared.send_finished(&mut self.finished);
         self.shared.signal_room();
     }
 }

@@ -239,6 +239,19 @@ impl Shared {
         OverloadStage::from_level(self.overload.load(Ordering::Relaxed))
     }
 
+    /// Hands every worker its list of finished records, by worker, and wakes those that got one.
+    pub(crate) fn send_finished(&self, lists: &mut [Vec<Finished>]) {
+        for (worker, finished) in self.workers.iter().zip(lists) {
+            if !finished.is_empty() {
+                let room_for_next = Vec::with_capacity(finished.len());
+                worker
+                    .finished
+                    .push(std::mem::replace(finished, room_for_next));
+                worker.wake.wake();
+            }
+        }
+    }
+
     /// Tells every worker with parked messages that room was given back.
     pub(crate) fn signal_room(&self) {
         for worker in &self.workers {

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use forebay_core::Ticket;
 
+use crate::admission::Promise;
 use crate::budget::NoRoom;
-use crate::intake::Promise;
 use crate::shared::Shared;
 use crate::{Record, Stream, StreamId};
 

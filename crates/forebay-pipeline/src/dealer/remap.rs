@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use forebay_core::{AckMode, ShardMap};
+use forebay_core::ShardMap;
 
 use super::{Dealer, Dealing, put};
 use crate::lane_feed::{Lag, LaneFeed};
@@ -61,11 +61,7 @@ impl Dealer {
         }
         for record in records {
             let lane = table.map.lookup(record.hash);
-            if record.ack == AckMode::Spool && feeds[lane].lag.is_some() {
-                feeds[lane].stall(record);
-            } else {
-                put(&mut feeds, &mut slot.dirty, lane, record);
-            }
+            put(&mut feeds, &mut slot.dirty, lane, record);
         }
         stream.set_table(Arc::clone(&table));
         self.shared.emit(SinkEvent::Lanes {

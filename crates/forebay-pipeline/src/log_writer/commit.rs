@@ -191,15 +191,7 @@ impl<F: Fs> LogWriter<F> {
         }
         release(&self.names, freed);
         self.shared.ingest.release(total);
-        for (worker, finished) in self.shared.workers.iter().zip(&mut self.finished) {
-            if !finished.is_empty() {
-                let room_for_next = Vec::with_capacity(finished.len());
-                worker
-                    .finished
-                    .push(std::mem::replace(finished, room_for_next));
-                worker.wake.wake();
-            }
-        }
+        self.shared.send_finished(&mut self.finished);
         self.shared.signal_room();
     }
 }

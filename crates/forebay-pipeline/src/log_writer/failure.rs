@@ -113,6 +113,6 @@ impl<F: Fs> LogWriter<F> {
     fn deal_unwritten(&mut self, mut record: Record, log: u64, dealer: &mut Dealer, now: Time) {
         record.log = log;
         self.fallback_records += 1;
-        dealer.deal_unwritten(record, now);
+        dealer.deal(record, now);
     }
 }
