@@ -9,9 +9,9 @@ use forebay_rules::RuleSet;
 use forebay_spool::{DiskFs, Spool};
 
 use crate::intake::Intake;
+use crate::rule_book::{RuleBook, TooManyRuleNames};
 use crate::shared::Shared;
 use crate::sink::{SinkEvent, SinkPort};
-use crate::tally::action_counters;
 use crate::{LogStatus, OverloadStage, PipelineConfig, Sequencer, Stream};
 
 /// The ends of a new pipeline.
@@ -62,17 +62,14 @@ impl<F: Fs> Pipeline<F> {
         has_log: bool,
         sequencer: impl FnOnce(Arc<Shared>) -> Sequencer<F>,
     ) -> Self {
-        let actions = action_counters(rules, registry, config.rule_label_limit);
-        let names = rules.rules().iter().map(|rule| Arc::from(rule.name()));
-        // One more for rules that are gone and have records in the log.
-        let names = names.chain([Arc::from("")]).collect();
-        let shared = Arc::new(Shared::new(config, actions, names, has_log));
+        let book = RuleBook::new(rules, registry, config.rule_label_limit)
+            .expect("a set has far fewer rules than there are numbers");
+        let shared = Arc::new(Shared::new(config, book, has_log));
         let intakes = (0..shared.workers.len())
             .map(|worker| {
                 Intake::new(
                     Arc::clone(&shared),
                     worker,
-                    Arc::clone(rules),
                     registry,
                     entropy.next_u64(),
                 )
@@ -183,6 +180,25 @@ impl PipelineControl {
     /// The streams in use, by name.
     pub fn streams(&self) -> Vec<Arc<Stream>> {
         self.shared.streams.in_use()
+    }
+
+    /// The rules in force.
+    pub fn rules(&self) -> Arc<RuleSet> {
+        Arc::clone(&self.shared.rules.current().set)
+    }
+
+    /// Puts other rules in force: every publish that an intake is given after this is evaluated by them, each message by
+    /// exactly one set. Records of the rules before go their way. `registry` is the one that the pipeline was built
+    /// with.
+    ///
+    /// # Errors
+    /// When more names were used since the start than can be told apart. The rules stay as they were.
+    pub fn replace_rules(
+        &self,
+        rules: Arc<RuleSet>,
+        registry: &Registry,
+    ) -> Result<(), TooManyRuleNames> {
+        self.shared.rules.replace(rules, registry)
     }
 
     /// Tells the sink to send what is there without waiting for more. Call it when nothing is admitted any more.

@@ -9,12 +9,13 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use forebay_core::{AckMode, Clock, Message, OnFull, QoS, SeededEntropy, Ticket, Time};
 use forebay_metrics::Registry;
-use forebay_rules::{Evaluated, OutputRecord, RuleSet, Scratch};
+use forebay_rules::{Evaluated, OutputRecord, Scratch};
 use forebay_spool::Event;
 
 use crate::admission::{Admission, Drained, Promise, Publish, Resumed, admission};
 use crate::budget::NoRoom;
 use crate::hash_cache::HashCache;
+use crate::rule_book::RulesInForce;
 use crate::shared::{IdEvent, Released, Shared, Staged, Wake};
 use crate::stream_cache::StreamCache;
 use crate::tally::Tally;
@@ -36,7 +37,7 @@ const TIMED_EVERY: u32 = 64;
 pub struct Intake {
     shared: Arc<Shared>,
     worker: usize,
-    rules: Arc<RuleSet>,
+    rules: Arc<RulesInForce>,
     scratch: Scratch,
     evaluated: Evaluated,
     entropy: SeededEntropy,
@@ -60,11 +61,11 @@ impl Intake {
     pub(crate) fn new(
         shared: Arc<Shared>,
         worker: usize,
-        rules: Arc<RuleSet>,
         registry: &Registry,
         seed: u64,
     ) -> Self {
-        let tally = Tally::new(&rules, registry, shared.config.rule_label_limit);
+        let rules = shared.rules.current();
+        let tally = Tally::new(&rules, registry);
         Self {
             streams: StreamCache::new(shared.config.max_streams),
             shared,
@@ -241,6 +242,15 @@ impl Intake {
         }
     }
 
+    /// Takes over rules that were put in force since the last message. Only between messages, so that each is evaluated
+    /// by one set.
+    fn follow_rules(&mut self) {
+        if self.shared.rules.is_newer_than(&self.rules) {
+            self.rules = self.shared.rules.current();
+            self.tally.grow(&self.rules);
+        }
+    }
+
     /// Runs the rules on a message; one message in [`TIMED_EVERY`] is timed.
     fn run_rules(&mut self, message: &Message<'_>) {
         self.messages = self.messages.wrapping_add(1);
@@ -249,15 +259,15 @@ impl Intake {
             .as_ref()
             .filter(|_| self.messages.is_multiple_of(TIMED_EVERY));
         let began = clock.map(|clock| clock.now());
-        self.rules.evaluate(
+        self.rules.set.evaluate(
             message,
             &mut self.scratch,
             &mut self.entropy,
             &mut self.evaluated,
         );
         if let (Some(clock), Some(began)) = (clock, began) {
-            self.tally
-                .evaluated(&self.evaluated, clock.now().since(began));
+            let took = clock.now().since(began);
+            self.tally.evaluated(&self.evaluated, &self.rules, took);
         }
     }
 
@@ -270,15 +280,16 @@ impl Intake {
         listener_ack: AckMode,
         now: Time,
     ) -> Result<(AckMode, OnFull), bool> {
+        self.follow_rules();
         self.run_rules(message);
-        self.tally.outcomes(&self.evaluated);
+        self.tally.outcomes(&self.evaluated, &self.rules);
         let matched = self.evaluated.matched > 0;
         if self.evaluated.records.is_empty() {
             return Err(matched);
         }
         let (mut ack, mut policy) = (AckMode::Accept, None);
         for output in &self.evaluated.records {
-            let settings = self.rules.rules()[output.rule as usize].settings();
+            let settings = self.rules.set.rules()[output.rule as usize].settings();
             ack = ack.max(settings.ack.unwrap_or(listener_ack));
             policy = stricter(
                 policy,
@@ -310,14 +321,15 @@ impl Intake {
         let mut left = self.shared.config.output_bytes_per_message;
         let mut outputs = std::mem::take(&mut self.evaluated.records);
         for output in outputs.drain(..) {
+            let number = self.rules.numbers[output.rule as usize];
             let charge = Record::charge_for(output.data.len(), output.partition_key.len());
             if u64::from(charge) > left {
-                self.tally.over_limit(output.rule);
+                self.tally.over_limit(number);
                 continue;
             }
-            let rule = &self.rules.rules()[output.rule as usize];
+            let rule = &self.rules.set.rules()[output.rule as usize];
             let Ok(stream) = self.streams.open(&self.shared, &output.stream, now) else {
-                self.tally.too_many_streams(output.rule);
+                self.tally.too_many_streams(number);
                 continue;
             };
             left -= u64::from(charge);
@@ -337,7 +349,6 @@ impl Intake {
             // while room in it is held, because streams that nobody uses are let go and their ids used again.
             let stream = StreamId(place as u32);
             let OutputRecord {
-                rule,
                 partition_key,
                 explicit_hash_key,
                 data,
@@ -350,7 +361,7 @@ impl Intake {
                 in_log: false,
                 lane: 0,
                 stream,
-                rule,
+                rule: number,
                 partition_key,
                 hash,
                 explicit: explicit_hash_key.is_some(),

@@ -23,6 +23,7 @@ use self::names::{Named, name};
 use crate::dealer::Dealer;
 #[cfg(test)]
 use crate::mutation::Mutation;
+use crate::rule_book::KnownRules;
 use crate::shared::{Finished, IdEvent, Released, Shared, Staged};
 use crate::{LogCondition, LogStatus, OverloadStage, Record};
 
@@ -65,6 +66,7 @@ pub(crate) struct LogWriter<F: Fs> {
     waiting: VecDeque<Item>,
     waiting_records: usize,
     names: Vec<Option<Named>>,
+    rules: KnownRules,
     condition: LogCondition,
     /// The group is in the frame that could not be written.
     frame_is_held: bool,
@@ -108,6 +110,7 @@ impl<F: Fs> LogWriter<F> {
             },
             spool,
             finished: shared.workers.iter().map(|_| Vec::new()).collect(),
+            rules: KnownRules::new(&shared.rules),
             shared,
             clock,
             group: Group::new(),
@@ -218,11 +221,10 @@ impl<F: Fs> LogWriter<F> {
             .stream(index)
             .expect("a stream is announced before its records");
         let (stream, _) = name(&mut self.names, index, stream);
-        let retired = self.shared.rule_names.len() - 1;
-        let rule = &self.shared.rule_names[(record.rule as usize).min(retired)];
+        let rule = self.rules.entry(record.rule, &self.shared.rules);
         self.group.push(&forebay_spool::Record {
             stream,
-            rule: Arc::clone(rule),
+            rule: Arc::clone(&rule.name),
             received_ms: record.received_ms,
             partition_key: record.partition_key.clone(),
             hash: record.hash,

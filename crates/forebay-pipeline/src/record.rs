@@ -24,7 +24,7 @@ pub struct Record {
     pub lane: u32,
     /// The stream it goes to.
     pub stream: StreamId,
-    /// Index of the rule that produced it.
+    /// The pipeline's number for the rule that produced it; it outlives the set that the rule was part of.
     pub rule: u32,
     /// Partition key.
     pub partition_key: PartitionKey,

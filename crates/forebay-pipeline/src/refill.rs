@@ -17,6 +17,7 @@ use crate::dealer::{Dealer, Member};
 use crate::lane_feed::Offered;
 #[cfg(test)]
 use crate::mutation::Mutation;
+use crate::rule_book::RETIRED;
 use crate::shared::Shared;
 use crate::{Record, Stream};
 
@@ -110,18 +111,13 @@ pub(crate) struct Refill<F: Fs> {
     turn: usize,
     read_error: Option<String>,
     streams: HashMap<Arc<StreamKey>, usize>,
-    rules: HashMap<Arc<str>, u32>,
     #[cfg(test)]
     pub(crate) mutation: Mutation,
 }
 
 impl<F: Fs> Refill<F> {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        let rules = shared.rule_names.iter().zip(0..);
         Self {
-            rules: rules
-                .map(|(name, index)| (Arc::clone(name), index))
-                .collect(),
             shared,
             pass: None,
             task: None,
@@ -242,13 +238,13 @@ impl<F: Fs> Refill<F> {
         dealer: &mut Dealer,
         now: Time,
     ) {
+        let rules = self.shared.rules.current();
         for (log, record) in records {
             let Some(stream) = self.find_stream(&record.stream, dealer, now) else {
                 continue;
             };
             let charge = Record::charge_for(record.data.len(), record.partition_key.len());
-            let retired = self.shared.rule_names.len() as u32 - 1;
-            let rule = self.rules.get(&record.rule).copied().unwrap_or(retired);
+            let rule = rules.by_name.get(&record.rule).copied().unwrap_or(RETIRED);
             let hash = record.hash;
             let offered = dealer.offer(stream, log, hash, charge, now, |stream| {
                 read_back(record, log, rule, charge, stream, now)

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::rule_book::KnownRules;
 use crate::shared::{Finished, SettledLog, Shared};
 use crate::{Record, Stream};
 
@@ -71,15 +72,16 @@ pub struct Settlement {
     failed: u64,
     /// Records of the log among them.
     logged: Vec<SettledLog>,
-    /// Stored and failed records by rule, and the rules that have any, each once.
-    by_rule: Box<[(u64, u64)]>,
+    /// Stored and failed records by the number of their rule, and the rules that have any, each once.
+    by_rule: Vec<(u64, u64)>,
+    known: KnownRules,
     rules: Vec<u32>,
 }
 
 impl Settlement {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         let finished = shared.workers.iter().map(|_| Vec::new()).collect();
-        let by_rule = shared.actions.iter().map(|_| (0, 0)).collect();
+        let known = KnownRules::new(&shared.rules);
         Self {
             shared,
             finished,
@@ -88,7 +90,8 @@ impl Settlement {
             stored: 0,
             failed: 0,
             logged: Vec::new(),
-            by_rule,
+            by_rule: Vec::new(),
+            known,
             rules: Vec::new(),
         }
     }
@@ -111,7 +114,11 @@ impl Settlement {
             record.stream,
             "a record was settled for another stream"
         );
-        let (of_rule_stored, of_rule_failed) = &mut self.by_rule[record.rule as usize];
+        let rule = record.rule as usize;
+        if rule >= self.by_rule.len() {
+            self.by_rule.resize(rule + 1, (0, 0));
+        }
+        let (of_rule_stored, of_rule_failed) = &mut self.by_rule[rule];
         if *of_rule_stored + *of_rule_failed == 0 {
             self.rules.push(record.rule);
         }
@@ -166,8 +173,9 @@ impl Settlement {
         }
         for rule in self.rules.drain(..) {
             let (stored, failed) = std::mem::take(&mut self.by_rule[rule as usize]);
-            self.shared.actions[rule as usize].success.increment(stored);
-            self.shared.actions[rule as usize].failure.increment(failed);
+            let counters = &self.known.entry(rule, &self.shared.rules).counters;
+            counters.success.increment(stored);
+            counters.failure.increment(failed);
         }
         let counts = &self.shared.counts;
         counts

@@ -12,9 +12,9 @@ use forebay_spool::Event;
 
 use crate::budget::Budget;
 use crate::mailbox::Mailbox;
+use crate::rule_book::RuleBook;
 use crate::sink::SinkEvent;
 use crate::stream::Streams;
-use crate::tally::ActionCounters;
 use crate::{LogStatus, OverloadStage, PipelineConfig, Record, Stream, StreamId};
 
 /// Wakes the owner of a mailbox. May be called from any thread, often, and when there is nothing to do.
@@ -190,18 +190,14 @@ pub(crate) struct Shared {
     pub(crate) sequencer_wake: WakeSlot,
     pub(crate) sink_wake: WakeSlot,
     pub(crate) counts: Counts,
-    /// How the actions of each rule ended, by rule index; one more for rules that are gone and have records in the log.
-    pub(crate) actions: Box<[ActionCounters]>,
-    /// Names of the rules, by rule index.
-    pub(crate) rule_names: Box<[Arc<str>]>,
+    pub(crate) rules: RuleBook,
     pub(crate) draining: AtomicBool,
 }
 
 impl Shared {
     pub(crate) fn new(
         config: PipelineConfig,
-        actions: Box<[ActionCounters]>,
-        rule_names: Box<[Arc<str>]>,
+        rules: RuleBook,
         has_log: bool,
     ) -> Self {
         let share = (config.ingest_bytes as f64 * config.per_stream_share) as u64;
@@ -222,8 +218,7 @@ impl Shared {
             sequencer_wake: WakeSlot::default(),
             sink_wake: WakeSlot::default(),
             counts: Counts::default(),
-            actions,
-            rule_names,
+            rules,
             draining: AtomicBool::new(false),
             config,
         }

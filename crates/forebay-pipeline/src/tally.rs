@@ -2,53 +2,70 @@
 
 use std::time::Duration;
 
-use forebay_metrics::{BatchedCounter, Counter, HistogramShard, Registry, buckets};
-use forebay_rules::{ErrorKind, Evaluated, RuleOutcome, RuleSet};
+use forebay_metrics::{BatchedCounter, Counter, Histogram, HistogramShard, Registry, buckets};
+use forebay_rules::{ErrorKind, Evaluated, RuleOutcome};
 
+use crate::rule_book::RulesInForce;
 use crate::settlement::FailureReason;
 
-/// The label of rules beyond the limit of label values.
-const OTHER: &str = "other";
-
-/// How the actions of one rule ended: one count per action and message, after all retries.
+/// The metrics of one rule, which all threads share.
 #[derive(Debug)]
-pub(crate) struct ActionCounters {
+pub(crate) struct RuleCounters {
+    matched: Counter,
+    selected: Counter,
+    filtered: Counter,
+    failed: Counter,
+    records: Counter,
+    errors: [Counter; ErrorKind::ALL.len()],
+    evaluation: Histogram,
+    /// Actions that succeeded: one per action and message, after all retries.
     pub(crate) success: Counter,
+    /// Actions that failed for good.
     pub(crate) failure: Counter,
 }
 
-/// The label of rules that are gone and still have records in the log.
-const RETIRED: &str = "retired";
-
-/// The counters of every rule's actions, by rule index, and behind them those of rules that are gone.
-pub(crate) fn action_counters(
-    rules: &RuleSet,
-    registry: &Registry,
-    label_limit: usize,
-) -> Box<[ActionCounters]> {
-    let rules = rules.rules().iter().enumerate();
-    rules
-        .map(|(index, rule)| label_of(index, rule.name(), label_limit))
-        .chain([RETIRED])
-        .map(|rule| ActionCounters {
-            success: action_counter(registry, rule, "success"),
-            failure: action_counter(registry, rule, "failure"),
-        })
-        .collect()
+impl RuleCounters {
+    /// The metrics under the label `rule`.
+    pub(crate) fn new(registry: &Registry, rule: &str) -> Self {
+        let executed = |result| {
+            let labels = [("rule", rule), ("result", result)];
+            let help = "Rules run, by what their WHERE and SELECT said.";
+            registry.counter("forebay_rule_executed_total", help, &labels)
+        };
+        let errors = ErrorKind::ALL.map(|kind| {
+            let labels = [("rule", rule), ("kind", kind.as_str())];
+            let help = "Errors of rules on messages, by kind.";
+            registry.counter("forebay_rule_errors_total", help, &labels)
+        });
+        let action = |result| {
+            let labels = [("rule", rule), ("action", "kinesis"), ("result", result)];
+            let help = "Actions of rules by their end, one per action and message.";
+            registry.counter("forebay_rule_actions_total", help, &labels)
+        };
+        let labels = [("rule", rule)];
+        let help = "Messages on topics that a rule listens to.";
+        let matched = registry.counter("forebay_rule_matched_total", help, &labels);
+        let help = "Records that rules produced for streams.";
+        let records =
+            registry.counter("forebay_kinesis_user_records_received_total", help, &labels);
+        let help =
+            "Time to evaluate a rule on a message, statement and templates; one message in 64.";
+        let name = "forebay_rule_evaluation_seconds";
+        Self {
+            matched,
+            selected: executed("selected"),
+            filtered: executed("filtered"),
+            failed: executed("error"),
+            records,
+            errors,
+            evaluation: registry.histogram(name, help, &labels, buckets::EVALUATION),
+            success: action("success"),
+            failure: action("failure"),
+        }
+    }
 }
 
-fn action_counter(registry: &Registry, rule: &str, result: &str) -> Counter {
-    let labels = [("rule", rule), ("action", "kinesis"), ("result", result)];
-    let help = "Actions of rules by their end, one per action and message.";
-    registry.counter("forebay_rule_actions_total", help, &labels)
-}
-
-/// The label of a rule: its name, or the common one beyond the limit.
-fn label_of(index: usize, name: &str, limit: usize) -> &str {
-    if index < limit { name } else { OTHER }
-}
-
-/// The counters of one rule.
+/// What one worker counted for one rule.
 #[derive(Debug)]
 struct RuleSums {
     matched: BatchedCounter,
@@ -65,36 +82,17 @@ struct RuleSums {
 }
 
 impl RuleSums {
-    fn new(registry: &Registry, rule: &str) -> Self {
-        let executed = |result| {
-            let labels = [("rule", rule), ("result", result)];
-            let help = "Rules run, by what their WHERE and SELECT said.";
-            BatchedCounter::new(registry.counter("forebay_rule_executed_total", help, &labels))
-        };
-        let errors = ErrorKind::ALL.map(|kind| {
-            let labels = [("rule", rule), ("kind", kind.as_str())];
-            let help = "Errors of rules on messages, by kind.";
-            BatchedCounter::new(registry.counter("forebay_rule_errors_total", help, &labels))
-        });
-        let labels = [("rule", rule)];
-        let help = "Messages on topics that a rule listens to.";
-        let matched = registry.counter("forebay_rule_matched_total", help, &labels);
-        let help = "Records that rules produced for streams.";
-        let records =
-            registry.counter("forebay_kinesis_user_records_received_total", help, &labels);
-        let help =
-            "Time to evaluate a rule on a message, statement and templates; one message in 64.";
-        let name = "forebay_rule_evaluation_seconds";
-        let evaluation = registry.histogram(name, help, &labels, buckets::EVALUATION);
+    fn new(rule: &RuleCounters) -> Self {
+        let sum = |counter: &Counter| BatchedCounter::new(counter.clone());
         Self {
-            actions_failed: BatchedCounter::new(action_counter(registry, rule, "failure")),
-            evaluation: evaluation.shard(),
-            matched: BatchedCounter::new(matched),
-            selected: executed("selected"),
-            filtered: executed("filtered"),
-            failed: executed("error"),
-            records: BatchedCounter::new(records),
-            errors,
+            matched: sum(&rule.matched),
+            selected: sum(&rule.selected),
+            filtered: sum(&rule.filtered),
+            failed: sum(&rule.failed),
+            records: sum(&rule.records),
+            actions_failed: sum(&rule.failure),
+            errors: std::array::from_fn(|kind| sum(&rule.errors[kind])),
+            evaluation: rule.evaluation.shard(),
             listed: false,
         }
     }
@@ -118,6 +116,7 @@ impl RuleSums {
 /// All counts of one worker.
 #[derive(Debug)]
 pub(crate) struct Tally {
+    /// By the number of the rule.
     rules: Vec<RuleSums>,
     listed: Vec<u32>,
     cut: BatchedCounter,
@@ -129,13 +128,7 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    pub(crate) fn new(rules: &RuleSet, registry: &Registry, label_limit: usize) -> Self {
-        let rule_sums = rules
-            .rules()
-            .iter()
-            .enumerate()
-            .map(|(index, rule)| RuleSums::new(registry, label_of(index, rule.name(), label_limit)))
-            .collect();
+    pub(crate) fn new(rules: &RulesInForce, registry: &Registry) -> Self {
         let counter = |name, help, labels: &[(&'static str, &str)]| {
             BatchedCounter::new(registry.counter(name, help, labels))
         };
@@ -145,8 +138,8 @@ impl Tally {
             counter("forebay_kinesis_user_records_failed_total", help, &labels)
         };
         let limit_help = "Limits that were hit.";
-        Self {
-            rules: rule_sums,
+        let mut tally = Self {
+            rules: Vec::new(),
             listed: Vec::new(),
             cut: counter(
                 "forebay_limit_hits_total",
@@ -170,13 +163,22 @@ impl Tally {
                 &[],
             ),
             too_many_streams: failed(FailureReason::TooManyStreams),
-        }
+        };
+        tally.grow(rules);
+        tally
+    }
+
+    /// Makes room for rules that are new.
+    pub(crate) fn grow(&mut self, rules: &RulesInForce) {
+        let new = rules.entries.iter().skip(self.rules.len());
+        self.rules
+            .extend(new.map(|rule| RuleSums::new(&rule.counters)));
     }
 
     /// Counts what the rules made of one message.
-    pub(crate) fn outcomes(&mut self, evaluated: &Evaluated) {
+    pub(crate) fn outcomes(&mut self, evaluated: &Evaluated, rules: &RulesInForce) {
         for &(rule, outcome) in &evaluated.outcomes {
-            let sums = self.touch(rule);
+            let sums = self.touch(rules.numbers[rule as usize]);
             match outcome {
                 RuleOutcome::Selected => {
                     sums.matched.add(1);
@@ -201,21 +203,24 @@ impl Tally {
             }
         }
         for record in &evaluated.records {
-            self.touch(record.rule).records.add(1);
+            self.touch(rules.numbers[record.rule as usize])
+                .records
+                .add(1);
         }
         self.cut.add(u64::from(evaluated.cut));
         self.unknown_rule.add(u64::from(evaluated.unknown_rule));
     }
 
     /// One evaluation took this long; shared evenly by the rules that ran.
-    pub(crate) fn evaluated(&self, evaluated: &Evaluated, took: Duration) {
+    pub(crate) fn evaluated(&self, evaluated: &Evaluated, rules: &RulesInForce, took: Duration) {
         let ran = evaluated.matched.max(1);
         let each = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX) / u64::from(ran);
         let mut last = None;
         for (rule, _) in &evaluated.outcomes {
             // A rule may have several outcomes, one behind the other.
             if last.replace(rule) != Some(rule) {
-                self.rules[*rule as usize].evaluation.record(each);
+                let number = rules.numbers[*rule as usize];
+                self.rules[number as usize].evaluation.record(each);
             }
         }
     }
