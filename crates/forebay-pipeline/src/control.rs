@@ -66,14 +66,7 @@ impl<F: Fs> Pipeline<F> {
             .expect("a set has far fewer rules than there are numbers");
         let shared = Arc::new(Shared::new(config, book, has_log));
         let intakes = (0..shared.workers.len())
-            .map(|worker| {
-                Intake::new(
-                    Arc::clone(&shared),
-                    worker,
-                    registry,
-                    entropy.next_u64(),
-                )
-            })
+            .map(|worker| Intake::new(Arc::clone(&shared), worker, registry, entropy.next_u64()))
             .collect();
         register(&shared, registry);
         Self {

@@ -58,12 +58,7 @@ pub struct Intake {
 }
 
 impl Intake {
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        worker: usize,
-        registry: &Registry,
-        seed: u64,
-    ) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, worker: usize, registry: &Registry, seed: u64) -> Self {
         let rules = shared.rules.current();
         let tally = Tally::new(&rules, registry);
         Self {

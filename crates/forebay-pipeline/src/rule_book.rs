@@ -24,7 +24,9 @@ const NAMES_MAX: usize = 1_000_000;
 
 /// More rule names were used since the start than can be told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("too many rule names since the start: {names} > {NAMES_MAX}; restart to forget deleted rules")]
+#[error(
+    "too many rule names since the start: {names} > {NAMES_MAX}; restart to forget deleted rules"
+)]
 pub struct TooManyRuleNames {
     /// How many there would be.
     pub names: usize,
