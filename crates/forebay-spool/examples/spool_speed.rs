@@ -10,7 +10,7 @@
 )]
 
 use std::error::Error;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,7 @@ use forebay_core::{Fs, FsFile as _, HashKey, OpenMode, PartitionKey, SeededEntro
 use forebay_spool::{
     AppendError, Config, DiskFs, Group, Read, Record, Settled, Spool, StreamId, StreamKey,
 };
+use rustix::time::{ClockId, clock_gettime};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -28,9 +29,8 @@ const DATA: usize = 256;
 const RECORDS: usize = 300_000;
 
 fn cpu() -> Outcome<Duration> {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
-    let nanos = text.split(' ').next().unwrap_or_default().parse()?;
-    Ok(Duration::from_nanos(nanos))
+    let used = clock_gettime(ClockId::ThreadCPUTime);
+    Ok(used.try_into()?)
 }
 
 fn written() -> Outcome<u64> {
@@ -63,8 +63,60 @@ fn records(count: usize) -> Vec<Record> {
     (0..count).map(record).collect()
 }
 
+/// CPU time of this thread, bytes and time between its starts and stops.
+#[derive(Default)]
+struct Meter {
+    cpu: Duration,
+    time: Duration,
+    written: u64,
+    from: Option<(Duration, Instant, u64)>,
+}
+
+impl Meter {
+    fn start(&mut self) -> Outcome<()> {
+        let written = written()?;
+        self.from = Some((cpu()?, Instant::now(), written));
+        Ok(())
+    }
+
+    fn stop(&mut self) -> Outcome<()> {
+        if let Some((used, begin, before)) = self.from.take() {
+            self.cpu += cpu()?.saturating_sub(used);
+            self.time += begin.elapsed();
+            self.written += written()? - before;
+        }
+        Ok(())
+    }
+}
+
+/// What the system takes for as many writes and flushes of this size to a file as the log has them: zeroed before.
+fn write_alone(dir: &Path, len: usize, count: u32) -> Outcome<Meter> {
+    let path = dir.join("alone");
+    let file = DiskFs.open(&path, OpenMode::CreateMissing)?;
+    let (bytes, size) = (vec![7; len], 64 << 20);
+    for at in (0..size).step_by(4096) {
+        file.write_at(&[0; 4096], at)?;
+    }
+    file.sync_data()?;
+    let (mut meter, mut offset) = (Meter::default(), 0);
+    meter.start()?;
+    for _ in 0..count {
+        if offset + bytes.len() as u64 > size {
+            offset = 0;
+        }
+        file.write_at(&bytes, offset)?;
+        file.sync_data()?;
+        offset += bytes.len() as u64;
+    }
+    meter.stop()?;
+    DiskFs.remove(&path)?;
+    Ok(meter)
+}
+
 struct Run {
+    dir: PathBuf,
     spool: Spool<DiskFs>,
+    background: Meter,
     start: Instant,
 }
 
@@ -85,15 +137,23 @@ impl Run {
             found.segments, found.scanned, found.records
         );
         let start = Instant::now();
-        Ok((Self { spool, start }, took))
+        let dir = dir.parent().unwrap_or(dir).to_owned();
+        let run = Self {
+            dir,
+            spool,
+            background: Meter::default(),
+            start,
+        };
+        Ok((run, took))
     }
 
     fn now(&self) -> Time {
         Time::from_nanos(u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
 
-    /// Background work, on this thread so that no measurement is disturbed by it.
+    /// Background work, on this thread so that it can be told from the rest.
     fn work(&mut self) -> Outcome<()> {
+        self.background.start()?;
         for _ in 0..3 {
             let now = self.now();
             self.spool.poll(now)?;
@@ -102,7 +162,7 @@ impl Run {
                 self.spool.finish(done, now);
             }
         }
-        Ok(())
+        self.background.stop()
     }
 
     fn append(&mut self, group: &mut Group) -> Outcome<u64> {
@@ -117,20 +177,22 @@ impl Run {
     }
 
     /// CPU time of the log per record at one size of groups: what is staged is encoded, written, flushed and, a group
-    /// later, settled.
+    /// later, settled. Beside it that of writing and flushing as many bytes without a log, and that of the thread which
+    /// prepares segments and writes checkpoints.
     fn groups(&mut self, size: usize) -> Outcome<()> {
         let records = records(size);
         let stream = StreamId::of(&records[0].stream);
         let flushes = (RECORDS / size).min(4000);
-        let (mut group, mut used, mut flushed) = (Group::new(), Duration::ZERO, Duration::ZERO);
-        let mut written_bytes = 0;
-        let mut before = None;
+        let (mut group, mut meter, mut before) = (Group::new(), Meter::default(), None);
+        let counted = self.spool.stat().counters.bytes;
+        self.background = Meter::default();
+        meter.start()?;
         for _ in 0..flushes {
             if self.spool.stat().publishable_segments < 2 {
+                meter.stop()?;
                 self.work()?;
+                meter.start()?;
             }
-            let from = written()?;
-            let start = cpu()?;
             for record in &records {
                 group.push(record);
             }
@@ -143,21 +205,23 @@ impl Run {
                 let now = self.now();
                 self.spool.settle_records(settled, now);
             }
-            let begin = Instant::now();
             before = Some(self.append(&mut group)?);
-            flushed += begin.elapsed();
-            used += cpu()?.saturating_sub(start);
-            written_bytes += written()? - from;
         }
+        meter.stop()?;
         let all = u32::try_from(flushes)?;
-        let per_group = used / all;
+        let frame = (self.spool.stat().counters.bytes - counted) / u64::from(all);
+        let alone = write_alone(&self.dir, usize::try_from(frame)?, all)?;
+        let used = meter.cpu / all;
         let target = Duration::from_micros(50) + Duration::from_nanos(250) * u32::try_from(size)?;
         let payload: u64 = records.iter().map(Record::payload_bytes).sum();
         println!(
-            "group {size:>5}: {per_group:>9.1?} CPU per group (target {target:?}), {:>6.3} us per record, {:>8.1?} per append, {:>5.2} bytes written per payload byte",
-            used.as_secs_f64() * 1e6 / (flushes * size) as f64,
-            flushed / all,
-            written_bytes as f64 / (payload * u64::from(all)) as f64,
+            "group {size:>5}: {used:>8.1?} CPU (target {target:?}), {:>6.3} us per record, of which writing and flushing {frame} bytes take {:>8.1?}; in the background {:>8.1?}; {:>8.1?} per group, writing and flushing alone {:>8.1?}; {:>5.2} bytes written per payload byte",
+            used.as_secs_f64() * 1e6 / size as f64,
+            alone.cpu / all,
+            self.background.cpu / all,
+            meter.time / all,
+            alone.time / all,
+            meter.written as f64 / (payload * u64::from(all)) as f64,
         );
         let seqs: Vec<u64> = self.spool.unsettled().iter().collect();
         let now = self.now();
@@ -208,27 +272,6 @@ impl Run {
     }
 }
 
-fn flush_rate(dir: &Path) -> Outcome<()> {
-    let path = dir.join("flushes");
-    let file = DiskFs.open(&path, OpenMode::CreateMissing)?;
-    file.write_at(&[0; 4096], 0)?;
-    file.sync_data()?;
-    let begin = Instant::now();
-    let start = cpu()?;
-    for fill in 0..1000_u32 {
-        file.write_at(&fill.to_le_bytes().repeat(1024), 0)?;
-        file.sync_data()?;
-    }
-    let (took, used) = (begin.elapsed(), cpu()?.saturating_sub(start));
-    DiskFs.remove(&path)?;
-    println!(
-        "this disk: {:?} per write and flush of 4 KiB, {:?} CPU",
-        took / 1000,
-        used / 1000
-    );
-    Ok(())
-}
-
 fn main() -> Outcome<()> {
     let mut args = std::env::args().skip(1);
     let parent = args
@@ -238,7 +281,6 @@ fn main() -> Outcome<()> {
     let dir = tempfile::tempdir_in(parent)?;
     let path = dir.path().join("spool");
     std::fs::create_dir_all(&path)?;
-    flush_rate(dir.path())?;
     let (mut run, _) = Run::open(&path, gib)?;
     run.work()?;
     for size in [30, 100, 350, 1000] {
