@@ -33,7 +33,7 @@ pub use entropy::{Entropy, SeededEntropy};
 pub use fs::{Fs, FsError, FsErrorKind, FsFile, FsMedium, OpenMode};
 pub use hash_key::{HashKey, HashKeyError};
 pub use message::{Message, Origin, Properties};
-pub use ordering::{OnFull, Ordering};
+pub use ordering::{OnConfigError, OnFull, Ordering};
 pub use partition_key::{PartitionKey, PartitionKeyError};
 pub use shard_map::{Shard, ShardMap, ShardMapError};
 pub use stream_name::{StreamName, StreamNameError};

@@ -1,4 +1,5 @@
-//! The two choices a rule makes about its records besides the acknowledgement: order and behaviour without room.
+//! The choices a rule makes about its records besides the acknowledgement: order, behaviour without room, and what
+//! happens when AWS refuses the stream, the role or the key.
 
 use crate::named::text_by_name;
 
@@ -73,3 +74,28 @@ impl OnFull {
 }
 
 text_by_name!(OnFull);
+
+/// What happens to a record whose stream, role or key AWS refuses: a fault of the configuration there, which no retry
+/// heals by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OnConfigError {
+    /// It is kept, and the stream is tried again now and then: nothing is lost.
+    Hold,
+    /// Its action has failed: the rule's error action runs at once, as on AWS IoT. A rule without one counts it.
+    ErrorAction,
+}
+
+impl OnConfigError {
+    /// Both answers.
+    pub const ALL: [OnConfigError; 2] = [Self::Hold, Self::ErrorAction];
+
+    /// The name in configuration files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hold => "hold",
+            Self::ErrorAction => "error_action",
+        }
+    }
+}
+
+text_by_name!(OnConfigError);

@@ -112,6 +112,34 @@ pub enum DocumentError {
         /// The member that was probably meant.
         suggestion: Option<String>,
     },
+    /// A quality of service that no rule can publish with.
+    #[error("{field} is {value}; a rule publishes with 0 or 1")]
+    QoS {
+        /// The member.
+        field: String,
+        /// Its value.
+        value: String,
+    },
+    /// A header of a republished message that is too long.
+    #[error("{field} is too long: {chars} > {max} characters")]
+    HeaderLength {
+        /// The member.
+        field: String,
+        /// Its length.
+        chars: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// A list of user properties that is empty or too long.
+    #[error("{field} has {count} entries; it needs 1 to {max}")]
+    UserProperties {
+        /// The member.
+        field: String,
+        /// Its length.
+        count: usize,
+        /// The limit.
+        max: usize,
+    },
     /// An unknown SQL version.
     #[error("unknown awsIotSqlVersion {value:?}")]
     Version {
@@ -159,6 +187,8 @@ impl DocumentError {
             Self::UnknownMember { .. } => "R110",
             Self::Version { .. } => "R111",
             Self::Intrinsic { .. } => "R112",
+            Self::QoS { .. } => "R113",
+            Self::HeaderLength { .. } | Self::UserProperties { .. } => "R114",
         }
     }
 
@@ -210,6 +240,25 @@ impl RuleDocument {
             });
         }
         Self::from_payload(name, &payload)
+    }
+
+    /// The actions and, last, the error action.
+    pub fn all_actions(&self) -> impl Iterator<Item = &Action> {
+        self.actions.iter().chain(&self.error_action)
+    }
+
+    /// The texts of all actions that may be templates, each with its place, such as
+    /// `actions[0].kinesis.partitionKey`.
+    pub fn templates(&self) -> Vec<(String, &str)> {
+        let actions = self.actions.iter().enumerate();
+        let actions = actions.map(|(place, action)| (format!("actions[{place}]"), action));
+        let error_action = self.error_action.iter();
+        let error_action = error_action.map(|action| ("errorAction".to_owned(), action));
+        let texts = actions.chain(error_action).flat_map(|(entry, action)| {
+            let texts = action.texts().into_iter();
+            texts.map(move |(field, text)| (format!("{entry}.{field}"), text))
+        });
+        texts.collect()
     }
 
     fn from_payload(name: String, payload: &Map<String, Value>) -> Result<Self, DocumentError> {

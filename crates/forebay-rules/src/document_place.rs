@@ -30,6 +30,9 @@ impl DocumentError {
             Self::Missing { field }
             | Self::Type { field, .. }
             | Self::ActionKeys { field, .. }
+            | Self::QoS { field, .. }
+            | Self::HeaderLength { field, .. }
+            | Self::UserProperties { field, .. }
             | Self::Intrinsic { field, .. } => at_path(payload(&document), field),
         }
     }

@@ -1,7 +1,11 @@
 //! What the rules make of one message.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use forebay_core::{HashKey, PartitionKey, StreamName};
+use forebay_core::{HashKey, PartitionKey, QoS, StreamName};
+
+use crate::{ActionFailure, ErrorTarget};
 
 /// One record for a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +20,45 @@ pub struct OutputRecord {
     pub explicit_hash_key: Option<HashKey>,
     /// The outgoing payload: the message's own bytes, shared, or freshly written ones.
     pub data: Bytes,
+}
+
+/// One message that a rule publishes again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Republished {
+    /// Index of the rule in its set.
+    pub rule: u32,
+    /// The message.
+    pub message: RepublishedMessage,
+}
+
+/// A message that a rule publishes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepublishedMessage {
+    /// Its topic: a valid topic name within the broker's limits, never one that names a rule.
+    pub topic: String,
+    /// Its quality of service, 0 or 1.
+    pub qos: QoS,
+    /// The outgoing payload: the message's own bytes, shared, or freshly written ones.
+    pub payload: Bytes,
+    /// Its MQTT 5 properties.
+    pub properties: RepublishProperties,
+}
+
+/// The MQTT 5 properties of a message that a rule publishes; without headers in the action it has none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RepublishProperties {
+    /// 0: bytes; 1: UTF-8 text.
+    pub payload_format_indicator: Option<u8>,
+    /// Content type.
+    pub content_type: Option<String>,
+    /// A valid topic name.
+    pub response_topic: Option<String>,
+    /// Correlation data.
+    pub correlation_data: Option<Bytes>,
+    /// Seconds, 1 to 604 800.
+    pub message_expiry: Option<u32>,
+    /// At most 100 pairs, 8 KiB together.
+    pub user_properties: Vec<(String, String)>,
 }
 
 /// How a rule ended for one message.
@@ -38,7 +81,7 @@ pub enum ErrorKind {
     Depth,
     /// `SELECT VALUE` gave Undefined, or the variables are too long: no action ran.
     Eval,
-    /// A template gave no usable stream name, partition key or hash key: that action failed.
+    /// A template gave no usable stream name, partition key, hash key, topic or header: that action failed.
     Template,
     /// A limit of evaluation steps or of outgoing bytes: no action ran, or not this one.
     Limit,
@@ -77,6 +120,15 @@ pub struct Evaluated {
     pub matched: u32,
     /// Records for streams, in the order of rules and their actions.
     pub records: Vec<OutputRecord>,
+    /// Messages that rules publish, in the order of rules and their actions.
+    pub republished: Vec<Republished>,
+    /// Actions that failed, of rules that have an error action; a rule that met a limit counts as one.
+    pub failures: Vec<ActionFailure>,
+    /// Where the failures of a rule go, for every rule with an error action that was selected or met a limit: an action
+    /// that has not failed yet may still do so.
+    pub error_targets: Vec<(u32, Arc<ErrorTarget>)>,
+    /// The message's random UUID; 0 while there is no error target.
+    pub trace_id: u128,
     /// How each rule ended, by rule index. `Selected`, `Filtered` or one error that stopped the rule comes once per
     /// rule that ran; errors that do not stop a rule (`Json`, `Depth`, and per action `Template`, `Action`, `Limit`)
     /// come beside it.
@@ -92,6 +144,10 @@ impl Evaluated {
     pub fn clear(&mut self) {
         self.matched = 0;
         self.records.clear();
+        self.republished.clear();
+        self.failures.clear();
+        self.error_targets.clear();
+        self.trace_id = 0;
         self.outcomes.clear();
         self.cut = 0;
         self.unknown_rule = false;

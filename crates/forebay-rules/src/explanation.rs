@@ -3,7 +3,6 @@
 use forebay_core::AckMode;
 use forebay_sql::{Environment, Explanation};
 
-use crate::action::Action;
 use crate::rule::Rule;
 
 /// What a rule does: its statement and every text that is evaluated for each record.
@@ -56,20 +55,7 @@ pub(crate) fn explain(rule: &Rule, environment: &Environment) -> Option<RuleExpl
 
 /// The texts of a rule that may be templates.
 fn texts(rule: &Rule) -> impl Iterator<Item = (String, &str)> {
-    let actions = rule.document().actions.iter().enumerate();
-    let fields = actions.filter_map(|(place, action)| match action {
-        Action::Kinesis(action) => Some((format!("actions[{place}].kinesis"), action)),
-        Action::Unsupported { .. } => None,
-    });
-    let fields = fields.flat_map(|(field, action)| {
-        let key = action.partition_key.as_deref();
-        [
-            Some((format!("{field}.streamName"), action.stream_name.as_str())),
-            key.map(|key| (format!("{field}.partitionKey"), key)),
-        ]
-    });
     let hash_key = rule.settings().explicit_hash_key.as_deref();
-    fields
-        .flatten()
-        .chain(hash_key.map(|key| ("explicit_hash_key".to_owned(), key)))
+    let templates = rule.document().templates().into_iter();
+    templates.chain(hash_key.map(|key| ("explicit_hash_key".to_owned(), key)))
 }

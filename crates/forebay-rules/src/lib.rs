@@ -25,10 +25,17 @@ mod action;
 pub mod cases;
 mod document;
 mod document_place;
+mod error_action;
+mod error_document;
+mod error_target;
 mod evaluated;
 mod explanation;
+mod failure;
+mod fields;
 mod function_data;
 mod json_text;
+mod republish;
+mod republish_headers;
 mod republish_topic;
 mod rule;
 mod rule_compiler;
@@ -36,10 +43,16 @@ mod rule_set;
 mod settings;
 mod topic_index;
 
-pub use action::{Action, KinesisAction};
+pub use action::{Action, KinesisAction, RepublishAction, RepublishHeaders};
 pub use document::{DocumentError, RuleDocument};
-pub use evaluated::{ErrorKind, Evaluated, OutputRecord, RuleOutcome, Scratch};
+pub use error_document::{ErrorDocumentContext, error_document};
+pub use error_target::ErrorTarget;
+pub use evaluated::{
+    ErrorKind, Evaluated, OutputRecord, RepublishProperties, Republished, RepublishedMessage,
+    RuleOutcome, Scratch,
+};
 pub use explanation::{ExplainedTemplate, RuleExplanation};
+pub use failure::{ActionFailure, Failure};
 pub use forebay_sql::{
     Call, Conversion, Diagnostic, Environment, Explanation, Folded, FoldedValue, IntDivision,
     JsonReader, OutputPath, PayloadUse, Read, SelectStar, SqlVersion, ValueType,

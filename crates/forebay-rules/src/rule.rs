@@ -1,8 +1,12 @@
 //! A rule ready to run: its statement and its templates, checked and compiled once.
 
-use forebay_core::{AckMode, HashKey, OnFull, PartitionKey, StreamName};
-use forebay_sql::{Diagnostic, Statement, Template};
+use forebay_core::{AckMode, HashKey, OnConfigError, OnFull};
+use forebay_sql::{Diagnostic, Statement};
 
+use crate::error_action::CompiledErrorAction;
+use crate::failure::UnsupportedAction;
+use crate::fields::{CompiledKinesis, Value};
+use crate::republish::CompiledRepublish;
 use crate::{RuleDocument, RuleSettings};
 
 /// Why a rule cannot be part of a set.
@@ -54,6 +58,33 @@ pub enum RuleError {
         /// What is wrong with the text.
         reason: String,
     },
+    /// A topic without templates to which the rule itself listens.
+    #[error("rule {rule}: {field}: {}", republish_loop(filter))]
+    RepublishLoop {
+        /// Name of the rule.
+        rule: String,
+        /// The member that holds the topic.
+        field: String,
+        /// The rule's topic filter.
+        filter: String,
+    },
+    /// A topic by which messages name a rule.
+    #[error(
+        "rule {rule}: {field}: {topic:?} is no target of a rule: messages to it would name a rule"
+    )]
+    RepublishToRule {
+        /// Name of the rule.
+        rule: String,
+        /// The member that holds the topic.
+        field: String,
+        /// The text.
+        topic: String,
+    },
+}
+
+/// What AWS IoT says to a rule that would run on its own messages.
+fn republish_loop(filter: &str) -> String {
+    format!("Republish topic cannot be within topic space of rule's topic pattern '{filter}'")
 }
 
 impl RuleError {
@@ -65,6 +96,8 @@ impl RuleError {
             Self::TooMany { .. } => "R121",
             Self::Drops { .. } => "R122",
             Self::HashKey { .. } => "R123",
+            Self::RepublishLoop { .. } => "R124",
+            Self::RepublishToRule { .. } => "R125",
         }
     }
 
@@ -74,8 +107,18 @@ impl RuleError {
             Self::Text { rule, .. }
             | Self::Duplicate { rule }
             | Self::Drops { rule, .. }
-            | Self::HashKey { rule, .. } => Some(rule),
+            | Self::HashKey { rule, .. }
+            | Self::RepublishLoop { rule, .. }
+            | Self::RepublishToRule { rule, .. } => Some(rule),
             Self::TooMany { .. } => None,
+        }
+    }
+
+    /// What AWS IoT's control plane answers, where its text is known.
+    pub fn aws_message(&self) -> Option<String> {
+        match self {
+            Self::RepublishLoop { filter, .. } => Some(republish_loop(filter)),
+            _ => None,
         }
     }
 }
@@ -101,9 +144,14 @@ pub enum RuleWarning {
         /// Its name.
         kind: String,
     },
-    /// Error actions are kept and not run.
-    #[error("errorAction is not supported by this version of Forebay; it is kept and does not run")]
-    ErrorAction,
+    /// An error action that Forebay does not carry out.
+    #[error(
+        "errorAction: action {kind:?} is not supported by this version of Forebay; it is kept and does not run"
+    )]
+    ErrorAction {
+        /// Its name.
+        kind: String,
+    },
     /// A fixed text that no record can have, so that the action always fails.
     #[error("{field}: {reason}; the action always fails")]
     AlwaysFails {
@@ -132,6 +180,7 @@ pub struct Rule {
     /// `None`: the hash key is that of the partition key.
     pub(crate) hash_key: Option<Value<HashKey>>,
     pub(crate) actions: Vec<CompiledAction>,
+    pub(crate) error_action: Option<CompiledErrorAction>,
     pub(crate) warnings: Vec<RuleWarning>,
 }
 
@@ -166,6 +215,22 @@ impl Rule {
         !self.document.disabled
     }
 
+    /// True when failures of its actions have somewhere to go. An error action that Forebay does not carry out counts:
+    /// its failures are told apart from a rule without one.
+    pub fn has_error_action(&self) -> bool {
+        self.error_action.is_some()
+    }
+
+    /// What happens to a record whose stream, role or key AWS refuses: the setting, else the error action where there
+    /// is one, as on AWS IoT, else the record is held.
+    pub fn on_config_error(&self) -> OnConfigError {
+        let default = match self.error_action {
+            Some(_) => OnConfigError::ErrorAction,
+            None => OnConfigError::Hold,
+        };
+        self.settings.on_config_error.unwrap_or(default)
+    }
+
     /// What an operator should be told once.
     pub fn warnings(&self) -> &[RuleWarning] {
         &self.warnings
@@ -176,21 +241,6 @@ impl Rule {
 #[derive(Debug)]
 pub(crate) enum CompiledAction {
     Kinesis(Box<CompiledKinesis>),
-    Unsupported,
-}
-
-#[derive(Debug)]
-pub(crate) struct CompiledKinesis {
-    pub(crate) stream: Value<StreamName>,
-    /// `None`: a random UUID per record.
-    pub(crate) partition_key: Option<Value<PartitionKey>>,
-}
-
-/// A field of an action: known when the rule is made, or written anew for each message.
-#[derive(Debug)]
-pub(crate) enum Value<T> {
-    Fixed(T),
-    /// A fixed text that is no `T`.
-    Unusable,
-    Template(Template),
+    Republish(Box<CompiledRepublish>),
+    Unsupported(Box<UnsupportedAction>),
 }

@@ -1,13 +1,19 @@
 //! From a rule's document and settings to a rule ready to run.
 
-use std::fmt;
-
-use forebay_core::topic::validate_filter;
+use forebay_core::topic::{HashParent, TopicLimits, matches, validate_filter};
 use forebay_core::{AckMode, HashKey, PartitionKey, StreamName};
 use forebay_sql::{Code, Diagnostic, Environment, SqlVersion, Statement, Template};
 
-use crate::action::{Action, KinesisAction};
-use crate::rule::{CompiledAction, CompiledKinesis, Rule, RuleError, RuleWarning, Value};
+use crate::action::{Action, KinesisAction, RepublishAction, RepublishHeaders};
+use crate::error_action::CompiledErrorAction;
+use crate::failure::UnsupportedAction;
+use crate::fields::{CompiledKinesis, FieldError, Unusable, Value};
+use crate::republish::CompiledRepublish;
+use crate::republish_headers::{
+    CompiledHeaders, correlation_data, expiry, format_indicator, mqtt_text, response_topic,
+};
+use crate::republish_topic::RepublishTopic;
+use crate::rule::{CompiledAction, Rule, RuleError, RuleWarning};
 use crate::{RuleDocument, RuleLimits, RuleSettings};
 
 /// Checks and compiles a rule, adding to `errors` everything that is wrong with it.
@@ -24,6 +30,7 @@ pub(crate) fn compile(
         rule: &document.name,
         version: document.version,
         environment,
+        topic_limits: limits.topic,
         errors,
         warnings: Vec::new(),
         statement: None,
@@ -40,13 +47,8 @@ pub(crate) fn compile(
         .enumerate()
         .filter_map(|(at, action)| compiler.action(&format!("actions[{at}]"), action))
         .collect();
-    if let Some(action) = &document.error_action {
-        compiler.warnings.push(RuleWarning::ErrorAction);
-        // Its templates are checked now, so that a version that runs it finds no surprise.
-        if let Action::Kinesis(action) = action {
-            compiler.kinesis("errorAction", action);
-        }
-    }
+    let error_action = document.error_action.as_ref();
+    let error_action = error_action.and_then(|action| compiler.error_action(action));
     let Compiler {
         warnings,
         statement,
@@ -60,6 +62,7 @@ pub(crate) fn compile(
         statement,
         hash_key,
         actions,
+        error_action,
         warnings,
     })
 }
@@ -68,6 +71,7 @@ struct Compiler<'a> {
     rule: &'a str,
     version: SqlVersion,
     environment: &'a Environment,
+    topic_limits: TopicLimits,
     errors: &'a mut Vec<RuleError>,
     warnings: Vec<RuleWarning>,
     /// The rule's statement, unless it is refused.
@@ -85,11 +89,11 @@ impl Compiler<'_> {
         }
     }
 
-    /// Takes over what the compilation of a text found.
+    /// Takes over what the compilation of a text found, from the byte `cut` on.
     fn text<T>(
         &mut self,
         field: &str,
-        text: &str,
+        (text, cut): (&str, usize),
         compiled: Result<T, Vec<Diagnostic>>,
         warnings: fn(&T) -> &[Diagnostic],
     ) -> Option<T> {
@@ -101,7 +105,7 @@ impl Compiler<'_> {
                             .iter()
                             .map(|diagnostic| RuleWarning::Text {
                                 field: field.to_owned(),
-                                diagnostic: diagnostic.clone(),
+                                diagnostic: diagnostic.clone().shifted(cut),
                             }),
                     );
                 Some(compiled)
@@ -112,7 +116,7 @@ impl Compiler<'_> {
                         rule: self.rule.to_owned(),
                         field: field.to_owned(),
                         text: text.to_owned(),
-                        diagnostic,
+                        diagnostic: diagnostic.shifted(cut),
                     }));
                 None
             }
@@ -121,7 +125,7 @@ impl Compiler<'_> {
 
     fn compile_statement(&mut self, sql: &str, limits: &RuleLimits) -> Option<Statement> {
         let compiled = Statement::compile_with(sql, self.version, self.environment);
-        let statement = self.text("sql", sql, compiled, Statement::warnings)?;
+        let statement = self.text("sql", (sql, 0), compiled, Statement::warnings)?;
         if let Some(filter) = statement.filter()
             && let Err(reason) = validate_filter(filter, limits.topic)
         {
@@ -133,10 +137,16 @@ impl Compiler<'_> {
     }
 
     fn template(&mut self, field: &str, text: &str) -> Option<Template> {
+        self.template_after(field, text, 0)
+    }
+
+    /// A template that begins after `cut` bytes of the text.
+    fn template_after(&mut self, field: &str, text: &str, cut: usize) -> Option<Template> {
+        let template = text.get(cut..).unwrap_or_default();
         let compiled = match &self.statement {
-            Some(statement) => statement.template_with(text, self.environment),
+            Some(statement) => statement.template_with(template, self.environment),
             // Which variables a refused statement would have is not known.
-            None => Template::compile_with(text, self.version, self.environment).map_err(
+            None => Template::compile_with(template, self.version, self.environment).map_err(
                 |mut errors| {
                     errors.retain(|error| error.code != Code::Variable);
                     errors
@@ -146,28 +156,41 @@ impl Compiler<'_> {
         if compiled.as_ref().is_err_and(Vec::is_empty) {
             return None;
         }
-        self.text(field, text, compiled, Template::warnings)
+        self.text(field, (text, cut), compiled, Template::warnings)
     }
 
     /// A field of an action. A fixed text that is not usable is no error: AWS IoT takes such a rule, too, and its
     /// action fails.
-    fn value<T, E: fmt::Display>(
+    fn value<T, E: Into<FieldError>>(
         &mut self,
         field: &str,
         text: &str,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<Value<T>> {
-        let template = self.template(field, text)?;
+        self.value_after(field, text, 0, parse)
+    }
+
+    fn value_after<T, E: Into<FieldError>>(
+        &mut self,
+        field: &str,
+        text: &str,
+        cut: usize,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<Value<T>> {
+        let template = self.template_after(field, text, cut)?;
         let Some(literal) = template.literal() else {
             return Some(Value::Template(template));
         };
         Some(match parse(literal) {
             Ok(value) => Value::Fixed(value),
-            Err(reason) => {
-                let (field, reason) = (field.to_owned(), reason.to_string());
-                self.warnings
-                    .push(RuleWarning::AlwaysFails { field, reason });
-                Value::Unusable
+            Err(error) => {
+                let reason = error.into();
+                self.warnings.push(RuleWarning::AlwaysFails {
+                    field: field.to_owned(),
+                    reason: reason.to_string(),
+                });
+                let text = text.to_owned();
+                Value::Unusable(Box::new(Unusable { text, reason }))
             }
         })
     }
@@ -191,18 +214,38 @@ impl Compiler<'_> {
     }
 
     fn action(&mut self, field: &str, action: &Action) -> Option<CompiledAction> {
-        match action {
+        Some(match action {
+            Action::Kinesis(action) => {
+                CompiledAction::Kinesis(Box::new(self.kinesis(field, action)?))
+            }
+            Action::Republish(action) => {
+                CompiledAction::Republish(Box::new(self.republish(field, action)?))
+            }
             Action::Unsupported { kind, .. } => {
                 let (field, kind) = (field.to_owned(), kind.clone());
                 self.warnings
                     .push(RuleWarning::UnsupportedAction { field, kind });
-                Some(CompiledAction::Unsupported)
+                CompiledAction::Unsupported(Box::new(unsupported(action)))
             }
-            Action::Kinesis(action) => self.kinesis(field, action),
-        }
+        })
     }
 
-    fn kinesis(&mut self, field: &str, action: &KinesisAction) -> Option<CompiledAction> {
+    fn error_action(&mut self, action: &Action) -> Option<CompiledErrorAction> {
+        let field = "errorAction";
+        Some(match action {
+            Action::Kinesis(action) => CompiledErrorAction::kinesis(self.kinesis(field, action)?),
+            Action::Republish(action) => {
+                CompiledErrorAction::republish(self.republish(field, action)?)
+            }
+            Action::Unsupported { kind, .. } => {
+                let kind = kind.clone();
+                self.warnings.push(RuleWarning::ErrorAction { kind });
+                CompiledErrorAction::unsupported(&unsupported(action))
+            }
+        })
+    }
+
+    fn kinesis(&mut self, field: &str, action: &KinesisAction) -> Option<CompiledKinesis> {
         let stream_field = format!("{field}.kinesis.streamName");
         let stream = self.value(&stream_field, &action.stream_name, StreamName::new);
         let partition_key = match &action.partition_key {
@@ -212,9 +255,105 @@ impl Compiler<'_> {
                 Some(self.value(&key_field, text, PartitionKey::new)?)
             }
         };
-        Some(CompiledAction::Kinesis(Box::new(CompiledKinesis {
+        Some(CompiledKinesis {
             stream: stream?,
             partition_key,
-        })))
+        })
+    }
+
+    fn republish(&mut self, field: &str, action: &RepublishAction) -> Option<CompiledRepublish> {
+        let field = format!("{field}.republish");
+        let topic_field = format!("{field}.topic");
+        let text = action.topic.as_str();
+        let rule = self.rule.to_owned();
+        if RepublishTopic::is_basic_ingest(text) {
+            self.errors.push(RuleError::RepublishToRule {
+                rule,
+                field: topic_field,
+                topic: text.to_owned(),
+            });
+            return None;
+        }
+        let (kind, cut) = RepublishTopic::of_field(text, self.topic_limits);
+        let topic = self.value_after(&topic_field, text, cut, |text| kind.topic(text));
+        let filter = self.statement.as_ref().and_then(Statement::filter);
+        if let (Some(Value::Fixed(topic)), Some(filter)) = (&topic, filter)
+            && matches(filter, topic, HashParent::Excluded)
+        {
+            self.errors.push(RuleError::RepublishLoop {
+                rule,
+                field: topic_field,
+                filter: filter.to_owned(),
+            });
+        }
+        let headers = match &action.headers {
+            None => None,
+            Some(headers) => Some(Box::new(
+                self.headers(&format!("{field}.headers"), headers)?,
+            )),
+        };
+        Some(CompiledRepublish {
+            kind,
+            topic: topic?,
+            qos: action.qos,
+            headers,
+        })
+    }
+
+    fn headers(&mut self, field: &str, headers: &RepublishHeaders) -> Option<CompiledHeaders> {
+        let topic_limits = self.topic_limits;
+        let indicator = headers.payload_format_indicator.as_deref();
+        let topic = headers.response_topic.as_deref();
+        let data = headers.correlation_data.as_deref();
+        let seconds = headers.message_expiry.as_deref();
+        let content_type = headers.content_type.as_deref();
+        let place = |name| format!("{field}.{name}");
+        let payload_format_indicator =
+            self.header(place("payloadFormatIndicator"), indicator, format_indicator);
+        let content_type = self.header(place("contentType"), content_type, mqtt_text);
+        let response_topic = self.header(place("responseTopic"), topic, |text| {
+            response_topic(text, topic_limits)
+        });
+        let correlation_data = self.header(place("correlationData"), data, correlation_data);
+        let message_expiry = self.header(place("messageExpiry"), seconds, expiry);
+        let pairs = headers.user_properties.iter().enumerate();
+        let pairs: Vec<_> = pairs
+            .map(|(place, (name, value))| {
+                let place = format!("{field}.userProperties[{place}]");
+                let name = self.value(&format!("{place}.key"), name, mqtt_text);
+                let value = self.value(&format!("{place}.value"), value, mqtt_text);
+                Some((name?, value?))
+            })
+            .collect();
+        Some(CompiledHeaders {
+            payload_format_indicator: payload_format_indicator?,
+            content_type: content_type?,
+            response_topic: response_topic?,
+            correlation_data: correlation_data?,
+            message_expiry: message_expiry?,
+            user_properties: pairs.into_iter().collect::<Option<_>>()?,
+            topic_limits,
+        })
+    }
+
+    /// A header that may be absent; `None` when it is refused.
+    #[expect(clippy::option_option, reason = "refused and absent are two things")]
+    fn header<T, E: Into<FieldError>>(
+        &mut self,
+        field: String,
+        text: Option<&str>,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<Option<Value<T>>> {
+        match text {
+            None => Some(None),
+            Some(text) => self.value(&field, text, parse).map(Some),
+        }
+    }
+}
+
+fn unsupported(action: &Action) -> UnsupportedAction {
+    UnsupportedAction {
+        kind: action.kind().to_owned(),
+        name: action.failure_name().into_owned(),
     }
 }

@@ -4,15 +4,21 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use forebay_core::topic::basic_ingest;
-use forebay_core::{Entropy, Message, PartitionKey, StreamName};
+use forebay_core::{Entropy, Message};
 use forebay_sql::{Context, Environment, EvalError, Evaluation, PayloadFault, Selection};
 
-use crate::evaluated::{ErrorKind, Evaluated, OutputRecord, RuleOutcome, Scratch};
+use crate::error_action::{self, CompiledErrorAction};
+use crate::evaluated::{
+    ErrorKind, Evaluated, OutputRecord, Republished, RepublishedMessage, RuleOutcome, Scratch,
+};
 use crate::explanation;
-use crate::rule::{CompiledAction, CompiledKinesis, Rule, RuleError, Value};
+use crate::failure::ActionKind;
+use crate::fields::{CompiledKinesis, Fault, Fields, hash_key};
+use crate::republish::CompiledRepublish;
+use crate::rule::{CompiledAction, Rule, RuleError};
 use crate::rule_compiler;
 use crate::topic_index::TopicIndex;
-use crate::{RuleDocument, RuleExplanation, RuleLimits, RuleSettings};
+use crate::{ActionFailure, Failure, RuleDocument, RuleExplanation, RuleLimits, RuleSettings};
 
 /// A set of rules.
 #[derive(Debug)]
@@ -157,6 +163,7 @@ impl RuleSet {
         };
         let mut run = Run {
             evaluation: Evaluation::new(context, self.limits.evaluation, sql, entropy),
+            topic: message.topic,
             payload: message.payload,
             bytes_left: self.limits.output_bytes_per_message_max,
             body,
@@ -173,6 +180,8 @@ impl RuleSet {
 /// The run of the matching rules over one message.
 struct Run<'a, 'b> {
     evaluation: Evaluation<'a>,
+    /// As it was received.
+    topic: &'a str,
     payload: &'a Bytes,
     bytes_left: usize,
     body: &'b mut Vec<u8>,
@@ -199,6 +208,9 @@ impl<'a> Run<'a, '_> {
             }
             Ok(Selection::Filtered) | Err(_) => {}
         }
+        if let Some(action) = &rule.error_action {
+            self.error_action(rule, action, selected);
+        }
         // Asked last, so that a payload which only a template reads is counted too.
         match self.evaluation.take_payload_fault() {
             Some(PayloadFault::NotJson) => self.out.error(rule.index, ErrorKind::Json),
@@ -219,64 +231,119 @@ impl<'a> Run<'a, '_> {
     }
 
     fn action(&mut self, rule: &'a Rule, action: &'a CompiledAction, data: Bytes) {
-        let record = match action {
+        match action {
             CompiledAction::Kinesis(action) => self.record(rule, action, data),
-            CompiledAction::Unsupported => Err(ErrorKind::Action),
-        };
-        match record {
-            Ok(record) => self.out.records.push(record),
-            Err(kind) => self.out.error(rule.index, kind),
-        }
-    }
-
-    fn record(
-        &mut self,
-        rule: &'a Rule,
-        action: &'a CompiledKinesis,
-        data: Bytes,
-    ) -> Result<OutputRecord, ErrorKind> {
-        let stream = self.value(&action.stream, |text| StreamName::new(text).ok())?;
-        let partition_key = match &action.partition_key {
-            Some(key) => self.value(key, |text| PartitionKey::new(text).ok())?,
-            None => PartitionKey::from_uuid_bits(self.evaluation.entropy().uuid_bits()),
-        };
-        let explicit_hash_key = match &rule.hash_key {
-            Some(key) => Some(self.value(key, |text| text.parse().ok())?),
-            None => None,
-        };
-        self.bytes_left = self
-            .bytes_left
-            .checked_sub(data.len())
-            .ok_or(ErrorKind::Limit)?;
-        Ok(OutputRecord {
-            rule: rule.index,
-            stream,
-            partition_key,
-            explicit_hash_key,
-            data,
-        })
-    }
-
-    fn value<T: Clone>(
-        &mut self,
-        value: &'a Value<T>,
-        parse: impl FnOnce(&str) -> Option<T>,
-    ) -> Result<T, ErrorKind> {
-        match value {
-            Value::Fixed(value) => Ok(value.clone()),
-            Value::Unusable => Err(ErrorKind::Template),
-            Value::Template(template) => {
-                self.evaluation
-                    .template(template, self.text)
-                    .map_err(|error| match error {
-                        EvalError::Function(..) => ErrorKind::Template,
-                        error => kind_of(error),
-                    })?;
-                // A template writes whole UTF-8.
-                let text = std::str::from_utf8(self.text).ok();
-                text.and_then(parse).ok_or(ErrorKind::Template)
+            CompiledAction::Republish(action) => self.republish(rule, action, data),
+            CompiledAction::Unsupported(action) => {
+                let failure = |run: &Self| Failure::of_unsupported(action, run.topic);
+                self.failed(rule, ErrorKind::Action, failure);
             }
         }
+    }
+
+    fn record(&mut self, rule: &'a Rule, action: &'a CompiledKinesis, data: Bytes) {
+        let mut fields = self.fields();
+        let stream = match action.stream(&mut fields) {
+            Ok(stream) => stream,
+            Err(fault) => return self.unusable(rule, ActionKind::Kinesis, &fault, None),
+        };
+        let keys = action.partition_key(&mut fields).and_then(|partition_key| {
+            let explicit = rule.hash_key.as_ref();
+            let explicit = explicit.map(|key| hash_key(key, &mut fields));
+            Ok((partition_key, explicit.transpose()?))
+        });
+        match keys.and_then(|keys| self.take_bytes(&data).map(|()| keys)) {
+            Ok((partition_key, explicit_hash_key)) => self.out.records.push(OutputRecord {
+                rule: rule.index,
+                stream,
+                partition_key,
+                explicit_hash_key,
+                data,
+            }),
+            Err(fault) => self.unusable(rule, ActionKind::Kinesis, &fault, Some(&stream)),
+        }
+    }
+
+    fn republish(&mut self, rule: &'a Rule, action: &'a CompiledRepublish, data: Bytes) {
+        let mut fields = self.fields();
+        let topic = match action.topic(&mut fields) {
+            Ok(topic) => topic,
+            Err(fault) => return self.unusable(rule, ActionKind::Republish, &fault, None),
+        };
+        let properties = action.properties(&mut fields);
+        match properties.and_then(|properties| self.take_bytes(&data).map(|()| properties)) {
+            Ok(properties) => self.out.republished.push(Republished {
+                rule: rule.index,
+                message: RepublishedMessage {
+                    topic,
+                    qos: action.qos,
+                    payload: data,
+                    properties,
+                },
+            }),
+            Err(fault) => self.unusable(rule, ActionKind::Republish, &fault, Some(&topic)),
+        }
+    }
+
+    fn fields(&mut self) -> Fields<'_, 'a> {
+        Fields {
+            evaluation: &mut self.evaluation,
+            text: self.text,
+        }
+    }
+
+    /// Takes the outgoing payload off what the message may put out.
+    fn take_bytes(&mut self, data: &Bytes) -> Result<(), Fault<'a>> {
+        let left = self.bytes_left.checked_sub(data.len());
+        self.bytes_left = left.ok_or(Fault::OUTPUT_BYTES)?;
+        Ok(())
+    }
+
+    /// Counts an action without usable fields. `resource` is its stream or topic if that is known; else the text that
+    /// should have been one.
+    fn unusable(
+        &mut self,
+        rule: &Rule,
+        action: ActionKind,
+        fault: &Fault<'_>,
+        resource: Option<&str>,
+    ) {
+        self.failed(rule, fault.kind(), |run| {
+            let resource = resource.unwrap_or_else(|| fault.unusable_text(run.text));
+            Failure::of_fault(action, fault, run.topic, resource)
+        });
+    }
+
+    /// Counts an action that failed. What its error document says is only written where there is one.
+    fn failed(&mut self, rule: &Rule, kind: ErrorKind, failure: impl FnOnce(&Self) -> Failure) {
+        self.out.error(rule.index, kind);
+        if rule.has_error_action() {
+            let (rule, failure) = (rule.index, failure(self));
+            self.out.failures.push(ActionFailure { rule, failure });
+        }
+    }
+
+    /// Evaluates the fields of the error action, which may be asked for long after the message is gone.
+    fn error_action(
+        &mut self,
+        rule: &'a Rule,
+        action: &'a CompiledErrorAction,
+        selected: Result<Selection, EvalError>,
+    ) {
+        match selected {
+            Ok(Selection::Payload | Selection::Written) => {}
+            Err(error) if kind_of(error) == ErrorKind::Limit => {
+                let failure = Failure::of_rule(rule.name(), error, self.topic);
+                let rule = rule.index;
+                self.out.failures.push(ActionFailure { rule, failure });
+            }
+            Ok(Selection::Filtered) | Err(_) => return,
+        }
+        let left = self.evaluation.replace_steps(error_action::STEPS_MAX);
+        let target = action.target(&mut self.fields());
+        self.evaluation.replace_steps(left);
+        self.out.error_targets.push((rule.index, target));
+        self.out.trace_id = self.evaluation.trace_id();
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a rule or the rule set is told beside the documents, which stay in AWS's own form.
 
 use forebay_core::topic::TopicLimits;
-use forebay_core::{AckMode, OnFull, Ordering};
+use forebay_core::{AckMode, OnConfigError, OnFull, Ordering};
 use forebay_sql::{Limits, SelectStar};
 
 /// The settings of one rule that AWS's document has no place for.
@@ -17,6 +17,9 @@ pub struct RuleSettings {
     pub explicit_hash_key: Option<String>,
     /// How the payload's own members are written.
     pub select_star: SelectStar,
+    /// What happens to a record whose stream, role or key AWS refuses; `None`: as
+    /// [`Rule::on_config_error`](crate::Rule::on_config_error) says.
+    pub on_config_error: Option<OnConfigError>,
 }
 
 /// Bounds of a rule set and of the evaluation of one message.

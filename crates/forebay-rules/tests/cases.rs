@@ -204,7 +204,7 @@ fn a_template_is_judged_by_its_field() {
             "{}",
             &json!({"string": "l"})
         )),
-        "outcome: refused: [R016] `${` without its closing `}` instead of the text \"l\""
+        "outcome: refused: [R016] rule case: actions[0].republish.topic: `${` without its closing `}` instead of the text \"l\""
     );
 }
 

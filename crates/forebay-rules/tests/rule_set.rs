@@ -455,7 +455,7 @@ fn what_an_operator_should_know_is_a_warning() {
         "r",
         &format!("SELECT topic(1, 2) AS t FROM '{}a'", "x/".repeat(40)),
         &json!([
-            {"republish": {"topic": "t", "roleArn": "r"}},
+            {"sns": {"targetArn": "t", "roleArn": "r"}},
             {"kinesis": {"streamName": "arn:aws:kinesis:eu-west-1:123456789012:stream/s", "partitionKey": "", "roleArn": "r"}},
         ]),
     );
@@ -467,10 +467,10 @@ fn what_an_operator_should_know_is_a_warning() {
     let beginnings = [
         "sql: the function `topic` takes 0 to 1 arguments",
         "the filter \"x/x/",
-        "actions[0]: action \"republish\" is not supported by this version of Forebay",
+        "actions[0]: action \"sns\" is not supported by this version of Forebay",
         "actions[1].kinesis.streamName: stream name \"arn:aws:kinesis",
         "actions[1].kinesis.partitionKey: partition key is empty",
-        "errorAction is not supported by this version of Forebay",
+        "errorAction: action \"sns\" is not supported by this version of Forebay",
     ];
     assert_eq!(warnings.len(), beginnings.len(), "{warnings:#?}");
     for (warning, beginning) in warnings.iter().zip(beginnings) {

@@ -1,6 +1,6 @@
 //! Running a case: the same compilation and evaluation that messages go through.
 
-use forebay_core::topic::{HashParent, TopicLimits, basic_ingest, matches};
+use forebay_core::topic::{HashParent, basic_ingest, matches};
 use forebay_core::{HashKey, Message, PartitionKey, SeededEntropy, StreamName};
 use forebay_sql::{
     Context, Diagnostic, Evaluation, SelectStar, Selection, SqlVersion, Statement, Template,
@@ -8,7 +8,6 @@ use forebay_sql::{
 use serde_json::json;
 
 use super::case::{Case, Field, Subject};
-use crate::republish_topic::RepublishTopic;
 use crate::{Evaluated, RuleDocument, RuleLimits, RuleOutcome, RuleSet, RuleSettings, Scratch};
 
 /// Name of a rule that has none.
@@ -37,7 +36,12 @@ pub(super) fn run(case: &Case, now_ms: i64) -> Ending {
             Subject::Statement(sql) => statement(case, sql, message),
             Subject::Template { text, field, sql } => {
                 let sql = sql.as_deref();
-                template(case, sql, text, *field, message).unwrap_or_else(|ending| ending)
+                match field {
+                    Field::RepublishTopic => republish(case, sql, text, message),
+                    field => {
+                        template(case, sql, text, *field, message).unwrap_or_else(|ending| ending)
+                    }
+                }
             }
         })
 }
@@ -53,25 +57,62 @@ fn statement(case: &Case, sql: &str, message: &Message<'_>) -> Ending {
         "awsIotSqlVersion": case.version,
         "actions": [{ "kinesis": { "streamName": "s", "partitionKey": "k", "roleArn": "" } }],
     });
-    let document = match RuleDocument::from_json(document.to_string().as_bytes(), Some(name)) {
-        Ok(document) => document,
-        Err(error) => return Ending::Refused(vec![(error.code(), error.to_string())]),
+    let mut out = match evaluate(case, name, &document, message) {
+        Ok(out) => out,
+        Err(refused) => return refused,
     };
-    let rules = vec![(document, RuleSettings::default())];
-    let rules = match RuleSet::build(rules, RuleLimits::default()) {
-        Ok(rules) => rules,
-        Err(errors) => {
-            let reasons = errors.iter().map(|error| (error.code(), error.to_string()));
-            return Ending::Refused(reasons.collect());
-        }
-    };
-    let mut out = Evaluated::default();
-    let mut scratch = Scratch::default();
-    rules.evaluate(message, &mut scratch, &mut entropy(case), &mut out);
     match out.records.pop() {
         Some(record) => Ending::Output(record.data.into()),
         None => Ending::NoAction(why_nothing(&out)),
     }
+}
+
+/// Evaluates the topic of a rule that republishes. Without a statement the message names the rule, so that no filter
+/// has a say.
+fn republish(case: &Case, sql: Option<&str>, topic: &str, message: &Message<'_>) -> Ending {
+    let document = json!({
+        "sql": sql.unwrap_or("SELECT *"),
+        "awsIotSqlVersion": case.version,
+        "actions": [{ "republish": { "topic": topic, "roleArn": "" } }],
+        "errorAction": { "kinesis": { "streamName": "s", "partitionKey": "k", "roleArn": "" } },
+    });
+    let name = case.rule_name.as_deref().unwrap_or(RULE_NAME);
+    let named = format!("$aws/rules/{name}/{}", message.topic);
+    let is_named = sql.is_none() && basic_ingest(message.topic).is_none();
+    let topic = if is_named { &named } else { message.topic };
+    let mut out = match evaluate(case, name, &document, &Message { topic, ..*message }) {
+        Ok(out) => out,
+        Err(refused) => return refused,
+    };
+    match (out.republished.pop(), out.failures.pop()) {
+        (Some(republished), _) => Ending::Text(republished.message.topic),
+        (None, Some(failed)) => Ending::ActionFailed(failed.failure.message),
+        (None, None) => Ending::NoAction(why_nothing(&out)),
+    }
+}
+
+/// What a rule makes of the message, or why there cannot be such a rule.
+fn evaluate(
+    case: &Case,
+    name: &str,
+    document: &serde_json::Value,
+    message: &Message<'_>,
+) -> Result<Evaluated, Ending> {
+    let document = RuleDocument::from_json(document.to_string().as_bytes(), Some(name))
+        .map_err(|error| Ending::Refused(vec![(error.code(), error.to_string())]))?;
+    let rules = vec![(document, RuleSettings::default())];
+    let rules = RuleSet::build(rules, RuleLimits::default()).map_err(|errors| {
+        let reasons = errors.iter().map(|error| (error.code(), error.to_string()));
+        Ending::Refused(reasons.collect())
+    })?;
+    let mut out = Evaluated::default();
+    rules.evaluate(
+        message,
+        &mut Scratch::default(),
+        &mut entropy(case),
+        &mut out,
+    );
+    Ok(out)
 }
 
 fn why_nothing(out: &Evaluated) -> String {
@@ -103,11 +144,11 @@ fn template(
         .map(|sql| Statement::compile(sql, version))
         .transpose()
         .map_err(refused)?;
-    let compiled = Field::compile(field, text, |text| match &statement {
+    let compiled = match &statement {
         Some(statement) => statement.template(text),
         None => Template::compile(text, version),
-    })
-    .map_err(refused)?;
+    };
+    let compiled = compiled.map_err(refused)?;
 
     let topic = basic_ingest(message.topic).map_or(message.topic, |(_, topic)| topic);
     let limits = RuleLimits::default();
@@ -123,9 +164,15 @@ fn template(
     if let Some(statement) = &statement {
         select(statement, topic, &mut evaluation)?;
     }
-    let written = compiled.write(&mut evaluation, limits.topic);
-    Ok(match written {
-        Ok(text) => Ending::Text(text),
+    let mut text = Vec::new();
+    let written = evaluation.template(&compiled, &mut text);
+    if let Err(error) = written {
+        return Ok(Ending::ActionFailed(error.to_string()));
+    }
+    // A template writes whole UTF-8.
+    let text = String::from_utf8_lossy(&text).into_owned();
+    Ok(match field.check(&text) {
+        Ok(()) => Ending::Text(text),
         Err(reason) => Ending::ActionFailed(reason),
     })
 }
@@ -154,56 +201,14 @@ fn refused(diagnostics: Vec<Diagnostic>) -> Ending {
     Ending::Refused(reasons.collect())
 }
 
-/// A template in its field.
-enum InField {
-    Template(Template, Field),
-    RepublishTopic(RepublishTopic),
-}
-
 impl Field {
-    fn compile(
-        self,
-        text: &str,
-        compile: impl FnOnce(&str) -> Result<Template, Vec<Diagnostic>>,
-    ) -> Result<InField, Vec<Diagnostic>> {
-        Ok(match self {
-            Self::RepublishTopic => {
-                InField::RepublishTopic(RepublishTopic::compile(text, compile)?)
-            }
-            field => InField::Template(compile(text)?, field),
-        })
-    }
-}
-
-impl InField {
-    /// The text for one message, or why it is of no use in its field.
-    fn write<'a>(
-        &'a self,
-        evaluation: &mut Evaluation<'a>,
-        limits: TopicLimits,
-    ) -> Result<String, String> {
-        let (template, field) = match self {
-            Self::RepublishTopic(topic) => {
-                return topic
-                    .topic(evaluation, limits)
-                    .map_err(|error| error.to_string());
-            }
-            Self::Template(template, field) => (template, *field),
-        };
-        let mut text = Vec::new();
-        evaluation
-            .template(template, &mut text)
-            .map_err(|error| error.to_string())?;
-        // A template writes whole UTF-8.
-        let text = String::from_utf8_lossy(&text).into_owned();
-        let usable = match field {
-            Field::StreamName => StreamName::new(&text).map(drop).map_err(|e| e.to_string()),
-            Field::PartitionKey => PartitionKey::new(&text)
-                .map(drop)
-                .map_err(|e| e.to_string()),
-            Field::ExplicitHashKey => text.parse::<HashKey>().map(drop).map_err(|e| e.to_string()),
-            Field::Any | Field::RepublishTopic => Ok(()),
-        };
-        usable.map(|()| text)
+    /// Why the text is of no use in the field, if it is not.
+    fn check(self, text: &str) -> Result<(), String> {
+        match self {
+            Self::StreamName => StreamName::new(text).map(drop).map_err(|e| e.to_string()),
+            Self::PartitionKey => PartitionKey::new(text).map(drop).map_err(|e| e.to_string()),
+            Self::ExplicitHashKey => text.parse::<HashKey>().map(drop).map_err(|e| e.to_string()),
+            Self::Any | Self::RepublishTopic => Ok(()),
+        }
     }
 }

@@ -227,6 +227,12 @@ impl<'a> Evaluation<'a> {
         }
     }
 
+    /// Gives what follows another number of evaluation steps and returns how many were left: for texts that must not
+    /// suffer from what the statements of the message used up.
+    pub fn replace_steps(&mut self, steps: u32) -> u32 {
+        std::mem::replace(&mut self.steps_left, steps)
+    }
+
     /// The argument at this place; Undefined when it was left out.
     pub(crate) fn argument(
         &mut self,

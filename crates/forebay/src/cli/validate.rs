@@ -153,10 +153,10 @@ fn fixed_streams(config: &Config) -> Vec<StreamName> {
         .rules()
         .iter()
         .filter(|rule| rule.is_enabled())
-        .flat_map(|rule| &rule.document().actions)
+        .flat_map(|rule| rule.document().all_actions())
         .filter_map(|action| match action {
             Action::Kinesis(kinesis) => StreamName::new(&kinesis.stream_name).ok(),
-            Action::Unsupported { .. } => None,
+            Action::Republish(_) | Action::Unsupported { .. } => None,
         })
         .collect();
     streams.sort();

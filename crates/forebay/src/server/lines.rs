@@ -52,11 +52,8 @@ pub(super) fn rules(config: &Config) {
     let rules = config.rule_set.rules();
     let mut roles: Vec<&str> = rules
         .iter()
-        .flat_map(|rule| &rule.document().actions)
-        .filter_map(|action| match action {
-            Action::Kinesis(kinesis) => Some(kinesis.role_arn.as_str()),
-            Action::Unsupported { .. } => None,
-        })
+        .flat_map(|rule| rule.document().all_actions())
+        .filter_map(Action::role_arn)
         .filter(|role| !role.is_empty())
         .collect();
     roles.sort_unstable();
@@ -95,7 +92,7 @@ fn contract(config: &Config, rule: &Rule) {
                 Ok(name) => name.as_str().to_owned(),
                 Err(_) => kinesis.stream_name.clone(),
             }),
-            Action::Unsupported { .. } => None,
+            Action::Republish(_) | Action::Unsupported { .. } => None,
         })
         .collect();
     let mut listeners = config.listeners.iter();

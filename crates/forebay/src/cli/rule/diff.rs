@@ -112,30 +112,19 @@ impl Side {
 
 /// A rule as a flat list of what it says, the SQL in its normal form.
 fn members_of(document: &RuleDocument, settings: &RuleSettings) -> Members {
-    let actions: Vec<Value> = document.actions.iter().map(action).collect();
+    let actions: Vec<Value> = document.actions.iter().map(Action::to_json).collect();
     let value = json!({
         "sql": normal_form(&document.sql),
         "awsIotSqlVersion": document.version.as_str(),
         "ruleDisabled": document.disabled,
         "description": document.description,
         "actions": actions,
-        "errorAction": document.error_action.as_ref().map(action),
+        "errorAction": document.error_action.as_ref().map(Action::to_json),
         "settings": settings_as_json(settings),
     });
     let mut members = Members::new();
     flatten(String::new(), &value, &mut members);
     members
-}
-
-fn action(action: &Action) -> Value {
-    match action {
-        Action::Kinesis(action) => json!({ "kinesis": {
-            "streamName": action.stream_name,
-            "partitionKey": action.partition_key,
-            "roleArn": action.role_arn,
-        }}),
-        Action::Unsupported { kind, body } => json!({ kind: body }),
-    }
 }
 
 /// Puts the scalars of a value under their paths. Null is the same as nothing.

@@ -119,15 +119,23 @@ fn state(rule: &Rule) -> &'static str {
 }
 
 fn actions(rule: &Rule) -> String {
-    let actions = rule.document().actions.iter().map(|action| match action {
-        Action::Kinesis(action) => format!("kinesis {}", action.stream_name),
-        Action::Unsupported { kind, .. } => format!("{kind} (not run)"),
-    });
-    let actions: Vec<String> = actions.collect();
-    if actions.is_empty() {
+    let actions: Vec<String> = rule.document().actions.iter().map(action).collect();
+    let actions = if actions.is_empty() {
         "none".to_owned()
     } else {
         actions.join(", ")
+    };
+    match &rule.document().error_action {
+        Some(error_action) => format!("{actions}; on failure {}", action(error_action)),
+        None => actions,
+    }
+}
+
+fn action(action: &Action) -> String {
+    match action {
+        Action::Kinesis(action) => format!("kinesis {}", action.stream_name),
+        Action::Republish(action) => format!("republish {}", action.topic),
+        Action::Unsupported { kind, .. } => format!("{kind} (not run)"),
     }
 }
 
@@ -144,6 +152,7 @@ fn rule_as_json(rule: &Rule) -> Value {
         "filter": rule.filter(),
         "description": document.description,
         "actions": actions,
+        "errorAction": document.error_action.as_ref().map(action_as_json),
         "settings": settings_as_json(settings),
         "warnings": warnings,
     })
@@ -157,6 +166,12 @@ fn action_as_json(action: &Action) -> Value {
             "streamName": action.stream_name,
             "partitionKey": action.partition_key,
         }),
+        Action::Republish(action) => json!({
+            "kind": "republish",
+            "runs": true,
+            "topic": action.topic,
+            "qos": action.qos.level(),
+        }),
         Action::Unsupported { kind, .. } => json!({ "kind": kind, "runs": false }),
     }
 }
@@ -169,6 +184,7 @@ pub(super) fn settings_as_json(settings: &RuleSettings) -> Value {
         ordering,
         explicit_hash_key,
         select_star,
+        on_config_error,
     } = settings;
     let compact = *select_star == forebay_rules::SelectStar::Compact;
     let mut members = serde_json::Map::new();
@@ -178,6 +194,10 @@ pub(super) fn settings_as_json(settings: &RuleSettings) -> Value {
         ("ordering", ordering.map(|ordering| ordering.to_string())),
         ("explicit_hash_key", explicit_hash_key.clone()),
         ("select_star", compact.then(|| "compact".to_owned())),
+        (
+            "on_config_error",
+            on_config_error.map(|answer| answer.to_string()),
+        ),
     ] {
         if let Some(value) = value {
             members.insert(name.to_owned(), value.into());

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use forebay_rules::{Action, Environment, RuleDocument, RuleSettings, RuleWarning};
+use forebay_rules::{Environment, RuleDocument, RuleSettings, RuleWarning};
 use serde_json::{Value, json};
 
 use super::args::ValidateArguments;
@@ -131,18 +131,6 @@ fn text_of<'a>(document: &'a RuleDocument, field: &str) -> Option<&'a str> {
     if field == "sql" {
         return Some(&document.sql);
     }
-    let actions = document.actions.iter().enumerate();
-    let actions = actions.map(|(index, action)| (format!("actions[{index}]"), action));
-    let error_action = document.error_action.iter();
-    let error_action = error_action.map(|action| ("errorAction".to_owned(), action));
-    actions.chain(error_action).find_map(|(prefix, action)| {
-        let Action::Kinesis(action) = action else {
-            return None;
-        };
-        match field.strip_prefix(&prefix)?.rsplit('.').next()? {
-            "streamName" => Some(action.stream_name.as_str()),
-            "partitionKey" => action.partition_key.as_deref(),
-            _ => None,
-        }
-    })
+    let mut templates = document.templates().into_iter();
+    templates.find_map(|(name, text)| (name == field).then_some(text))
 }

@@ -7,7 +7,7 @@ mod show;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use forebay_core::{AckMode, OnFull, Ordering};
+use forebay_core::{AckMode, OnConfigError, OnFull, Ordering};
 use forebay_rules::{
     Environment, IntDivision, RuleDocument, RuleLimits, RuleSet, RuleSettings, SelectStar,
 };
@@ -42,6 +42,8 @@ pub struct Rules {
 /// The account of rules whose configuration names none.
 const ACCOUNT_ID: &str = "000000000000";
 const INT_DIVISIONS: [&str; 2] = ["int", "decimal"];
+/// The answers to a stream, role or key that AWS refuses.
+const ON_CONFIG_ERRORS: [&str; 2] = ["hold", "error_action"];
 
 /// A rule given on the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -289,6 +291,9 @@ fn read_rule_settings(
             Some(written) if written.value == "compact" => SelectStar::Compact,
             _ => SelectStar::Verbatim,
         },
+        on_config_error: section
+            .choice::<OnConfigError>("on_config_error", &ON_CONFIG_ERRORS)
+            .map(|written| written.value),
     };
     section.finish();
     ReadSettings {

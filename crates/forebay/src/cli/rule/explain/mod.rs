@@ -93,11 +93,17 @@ fn in_force(rule: &Rule, config: &Config) -> Vec<(&'static str, String)> {
         SelectStar::Verbatim => "verbatim",
         SelectStar::Compact => "compact (rule)",
     };
+    let on_config_error = rule.on_config_error().to_string();
+    let on_config_error = match settings.on_config_error {
+        Some(_) => own(on_config_error),
+        None => on_config_error,
+    };
     vec![
         ("ack", ack),
         ("on_full", on_full),
         ("ordering", ordering),
         ("select_star", select_star.to_owned()),
+        ("on_config_error", on_config_error),
     ]
 }
 
@@ -198,6 +204,13 @@ impl Explained<'_> {
                     rows.push((
                         format!("{index} key"),
                         key.unwrap_or("a random UUID per record").to_owned(),
+                    ));
+                }
+                forebay_rules::Action::Republish(action) => {
+                    let qos = action.qos.level();
+                    rows.push((
+                        format!("{index} topic"),
+                        format!("{} (QoS {qos})", action.topic),
                     ));
                 }
                 forebay_rules::Action::Unsupported { kind, .. } => {
