@@ -240,8 +240,11 @@ impl<F: Fs> Spool<F> {
     /// What the last frames of an earlier process do counts from now on: they are on disk.
     fn release_held(&mut self) {
         for effect in self.held.take().into_iter().flat_map(|held| held.effects) {
-            effect.apply(&mut self.unsettled, &mut self.open_ids, &mut self.totals);
-            effect.count(&mut self.book);
+            let progress = Arc::clone(&self.config.progress);
+            progress.during(effect.place, || {
+                effect.apply(&mut self.unsettled, &mut self.open_ids, &mut self.totals);
+                effect.count(&mut self.book);
+            });
         }
     }
 

@@ -1,8 +1,10 @@
 //! What a spool is opened with.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::disk::DiskFs;
+use crate::progress::Progress;
 
 /// Least free space that is kept by default, and the part of the disk that is when that is more.
 const RESERVE_BYTES_MIN: u64 = 1 << 30;
@@ -28,6 +30,8 @@ pub struct Config {
     pub align: u32,
     /// Whether a directory in memory is good enough.
     pub allow_volatile: bool,
+    /// Where to see how far opening has come and what is decoded, and what is not to be decoded.
+    pub progress: Arc<Progress>,
     #[cfg(test)]
     pub(crate) mutation: crate::mutation::Mutation,
 }
@@ -44,6 +48,7 @@ impl Config {
             disk_bytes: None,
             align: 512,
             allow_volatile: false,
+            progress: Arc::default(),
             #[cfg(test)]
             mutation: crate::mutation::Mutation::None,
         }

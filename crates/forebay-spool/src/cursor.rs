@@ -6,7 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use forebay_core::{FsError, FsFile};
 
-use crate::frame::FrameHeader;
+use crate::frame::{FrameHeader, HEADER};
+use crate::progress::FramePlace;
 use crate::scan::{Item, Scanner};
 use crate::segment::SegmentHeader;
 use crate::spool::Segment;
@@ -122,13 +123,22 @@ impl<T: FsFile> Cursor<T> {
         })))
     }
 
-    /// The damage that a frame is whose payload this code did not write.
+    /// Where a frame lies.
+    pub(crate) fn place_of(&self, frame: &Frame) -> FramePlace {
+        FramePlace {
+            slot: self.slot,
+            epoch: self.epoch,
+            offset: frame.offset,
+        }
+    }
+
+    /// The damage that a frame is whose payload this code did not write, or must not decode.
     pub(crate) fn undecodable(&self, frame: &Frame) -> Damage {
         Damage {
             slot: self.slot,
             epoch: self.epoch,
             offset: frame.offset,
-            len: wide(frame.payload.len()),
+            len: wide(HEADER + frame.payload.len()),
             first_seq: frame.header.first_seq,
             end_seq: frame.header.end_seq(),
         }

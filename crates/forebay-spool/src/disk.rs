@@ -54,6 +54,13 @@ fn failed(operation: &'static str, path: &Path, error: &io::Error) -> FsError {
     }
 }
 
+impl DiskFile {
+    /// What it was opened as.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
 impl DiskFs {
     /// Size of the disk that a directory lies on.
     ///

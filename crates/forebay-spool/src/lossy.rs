@@ -5,6 +5,10 @@
 //! As a real disk may do, it also stores some of that early, in an order of its own, decided by a seed. A flush writes
 //! its pages in random order, so that a kill in the middle of it leaves any part of them.
 //!
+//! The disk can also be told to fail, by a file that says how: see [`LossyFs::failing_while`]. A flush that fails is a
+//! real one: some of what it was to store is on the disk, the rest is read back until the process ends and is never
+//! stored.
+//!
 //! Directories and locks are the disk's own, and a flush that the system fails leaves what it was to store for the next.
 
 use std::collections::BTreeMap;
@@ -48,6 +52,17 @@ pub struct LossyFile {
 struct Shared {
     entropy: Mutex<SeededEntropy>,
     names: Mutex<Names>,
+    /// The file that says how the disk fails.
+    control: Option<PathBuf>,
+}
+
+/// What a disk that fails does not do any more. It can always be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// It changes nothing.
+    Broken,
+    /// It gives no more room.
+    Full,
 }
 
 /// What the process sees where it differs from the disk, or where it holds a file open.
@@ -78,6 +93,8 @@ struct Cache {
     len: u64,
     /// Sectors that were written and not flushed, by number.
     dirty: BTreeMap<u64, Box<[u8; SECTOR]>>,
+    /// Those that a flush failed to store: they are read, and nothing stores them any more.
+    given_up: BTreeMap<u64, Box<[u8; SECTOR]>>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -177,6 +194,8 @@ fn failure(kind: FsErrorKind, operation: &'static str, path: &Path) -> FsError {
         path: path.to_owned(),
         detail: match kind {
             FsErrorKind::AlreadyExists => "it exists".to_owned(),
+            FsErrorKind::Io => "the disk is told to fail".to_owned(),
+            FsErrorKind::NoSpace => "the disk is told to be full".to_owned(),
             _ => "there is no such file".to_owned(),
         },
     }
@@ -187,10 +206,21 @@ fn failure(kind: FsErrorKind, operation: &'static str, path: &Path) -> FsError {
 impl LossyFs {
     /// The files of this machine; `seed` decides what the disk stores without being told.
     pub fn new(seed: u64) -> Self {
+        Self::told(seed, None)
+    }
+
+    /// The same, on a disk that fails while the file `control` exists: one that holds `ENOSPC` makes it full, so that no
+    /// file is made or grows; any other makes everything fail that would change something.
+    pub fn failing_while(seed: u64, control: PathBuf) -> Self {
+        Self::told(seed, Some(control))
+    }
+
+    fn told(seed: u64, control: Option<PathBuf>) -> Self {
         Self {
             shared: Arc::new(Shared {
                 entropy: Mutex::new(SeededEntropy::new(seed)),
                 names: Mutex::default(),
+                control,
             }),
         }
     }
@@ -213,6 +243,31 @@ impl Shared {
     fn draws(&self, times: u64) -> bool {
         locked(&self.entropy).below(times) == 0
     }
+
+    /// How the disk fails now.
+    fn fault(&self) -> Option<Fault> {
+        let told = std::fs::read_to_string(self.control.as_ref()?).ok()?;
+        Some(match told.trim() {
+            "ENOSPC" => Fault::Full,
+            _ => Fault::Broken,
+        })
+    }
+
+    /// Fails where the disk does not change anything, or would need room for it and has none.
+    fn allows(
+        &self,
+        operation: &'static str,
+        path: &Path,
+        needs_room: impl FnOnce() -> bool,
+    ) -> Result<(), FsError> {
+        match self.fault() {
+            Some(Fault::Broken) => Err(failure(FsErrorKind::Io, operation, path)),
+            Some(Fault::Full) if needs_room() => {
+                Err(failure(FsErrorKind::NoSpace, operation, path))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Fs for LossyFs {
@@ -234,6 +289,7 @@ impl Fs for LossyFs {
                 return Err(failure(FsErrorKind::NotFound, "open", path));
             }
             (None, _) => {
+                self.shared.allows("create", path, || true)?;
                 let inode = names.create(path)?;
                 self.changed(&mut names, path.parent())?;
                 inode
@@ -246,6 +302,7 @@ impl Fs for LossyFs {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<(), FsError> {
+        self.shared.allows("rename", from, || false)?;
         let mut names = self.names();
         let inode = names.get("rename", from)?;
         names.seen.insert(to.to_owned(), Some(inode));
@@ -258,6 +315,7 @@ impl Fs for LossyFs {
     }
 
     fn remove(&self, path: &Path) -> Result<(), FsError> {
+        self.shared.allows("remove", path, || false)?;
         let mut names = self.names();
         names.get("remove", path)?;
         names.seen.insert(path.to_owned(), None);
@@ -283,12 +341,16 @@ impl Fs for LossyFs {
     }
 
     fn sync_dir(&self, dir: &Path) -> Result<(), FsError> {
+        self.shared.allows("sync directory", dir, || false)?;
         self.names().store(dir)?;
         DiskFs.sync_dir(dir)
     }
 
     fn free_bytes(&self, dir: &Path) -> Result<u64, FsError> {
-        DiskFs.free_bytes(dir)
+        match self.shared.fault() {
+            Some(Fault::Full) => Ok(0),
+            _ => DiskFs.free_bytes(dir),
+        }
     }
 
     fn medium(&self, dir: &Path) -> Result<FsMedium, FsError> {
@@ -318,6 +380,7 @@ impl Inode {
         let cache = Cache {
             len: file.len()?,
             dirty: BTreeMap::new(),
+            given_up: BTreeMap::new(),
         };
         Ok(Arc::new(Self {
             file,
@@ -327,7 +390,8 @@ impl Inode {
 
     /// A sector as the process sees it.
     fn sector(&self, cache: &Cache, number: u64) -> Result<Box<[u8; SECTOR]>, FsError> {
-        if let Some(sector) = cache.dirty.get(&number) {
+        let kept = cache.dirty.get(&number);
+        if let Some(sector) = kept.or_else(|| cache.given_up.get(&number)) {
             return Ok(sector.clone());
         }
         let mut sector = Box::new([0; SECTOR]);
@@ -356,6 +420,12 @@ impl Cache {
         pages.dedup();
         pages
     }
+
+    /// Nothing that was written so far is stored any more, though it is read.
+    fn give_up(&mut self) {
+        let dirty = std::mem::take(&mut self.dirty);
+        self.given_up.extend(dirty);
+    }
 }
 
 // === impl LossyFile ===
@@ -367,6 +437,8 @@ impl FsFile for LossyFile {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> Result<usize, FsError> {
         let mut cache = locked(&self.inode.cache);
+        let grows = || offset + wide(bytes.len()) > cache.len;
+        self.shared.allows("write", self.inode.file.path(), grows)?;
         let mut rest = bytes;
         let mut at = offset;
         while !rest.is_empty() {
@@ -377,6 +449,7 @@ impl FsFile for LossyFile {
                 _ => self.inode.sector(&cache, number)?,
             };
             sector[within..within + part.len()].copy_from_slice(part);
+            cache.given_up.remove(&number);
             cache.dirty.insert(number, sector);
             at += wide(part.len());
             rest = behind;
@@ -401,7 +474,8 @@ impl FsFile for LossyFile {
         buffer[read..].fill(0);
         let end = offset + wide(len);
         let sectors = offset / wide(SECTOR)..end.div_ceil(wide(SECTOR));
-        for (number, sector) in cache.dirty.range(sectors) {
+        let given_up = cache.given_up.range(sectors.clone());
+        for (number, sector) in given_up.chain(cache.dirty.range(sectors)) {
             let start = number * wide(SECTOR);
             let from = start.max(offset);
             let to = (start + wide(SECTOR)).min(end);
@@ -414,10 +488,21 @@ impl FsFile for LossyFile {
     fn sync_data(&self) -> Result<(), FsError> {
         let mut cache = locked(&self.inode.cache);
         let mut pages = cache.pages();
-        while !pages.is_empty() {
+        let path = self.inode.file.path();
+        let failed = self.shared.allows("sync", path, || false);
+        // A flush that fails has come as far as it came.
+        let most = match failed {
+            Ok(()) => pages.len(),
+            Err(_) => narrow(locked(&self.shared.entropy).below(wide(pages.len()) + 1)),
+        };
+        for _ in 0..most {
             let chosen = locked(&self.shared.entropy).below(wide(pages.len()));
             let page = pages.swap_remove(narrow(chosen));
             self.inode.store(&cache, page)?;
+        }
+        if failed.is_err() {
+            cache.give_up();
+            return failed;
         }
         cache.dirty.clear();
         drop(cache);

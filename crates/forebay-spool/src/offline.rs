@@ -277,7 +277,7 @@ fn replay<F: Fs>(
     found: BTreeMap<u64, Found<F::File>>,
 ) -> Result<Replayed<F::File>, OpenError> {
     let newest = closed.newest();
-    let mut replay = Replay::new(newest, false, &closed.loaded, 0);
+    let mut replay = Replay::new(newest, false, &closed.loaded, 0, std::sync::Arc::default());
     let Log { live, held, .. } = replay.read(found, newest)?;
     for effect in &held.effects {
         effect.apply(

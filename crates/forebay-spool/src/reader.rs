@@ -1,10 +1,12 @@
 //! Reading back what is owed, in the order of sequence numbers, beside the thread that commits.
 
+use std::sync::Arc;
+
 use forebay_core::{Fs, FsError, FsFile};
 use roaring::RoaringTreemap;
 
 use crate::cursor::{Cursor, Damage, Piece};
-use crate::frame::decode_payload;
+use crate::progress::Progress;
 use crate::record::{Record, StreamKey};
 use crate::spool::Spool;
 
@@ -37,6 +39,7 @@ pub struct ReadPlan<T> {
     current: Option<Cursor<T>>,
     unsettled: RoaringTreemap,
     targets: Vec<ReadTarget>,
+    progress: Arc<Progress>,
     resume: u64,
 }
 
@@ -80,6 +83,7 @@ impl<F: Fs> Spool<F> {
             current: None,
             unsettled,
             targets,
+            progress: Arc::clone(&self.config.progress),
             resume,
         }
     }
@@ -123,10 +127,14 @@ impl<T: FsFile> ReadPlan<T> {
             if !self.any_unsettled(frame.header.first_seq, frame.header.end_seq()) {
                 continue;
             }
-            let Some(content) = decode_payload(&frame.header, &frame.payload) else {
+            let decoded = self.progress.decode(
+                cursor.place_of(&frame),
+                (&frame.header, &frame.payload),
+                |content| self.wanted(frame.header.first_seq, content.records),
+            );
+            let Some(records) = decoded else {
                 return Ok(Some(Read::Damage(cursor.undecodable(&frame))));
             };
-            let records = self.wanted(frame.header.first_seq, content.records);
             if !records.is_empty() {
                 return Ok(Some(Read::Records(records)));
             }

@@ -19,6 +19,7 @@ use crate::error::OpenError;
 use crate::frame::FrameBuffer;
 use crate::job::{checkpoint_bytes, extend_checkpoints, may_take, zero};
 use crate::open_ids::OpenIds;
+use crate::progress::{FramePlace, OpenPhase};
 use crate::replay::{Log, Replay};
 use crate::segment::PAGE;
 use crate::spool::{Pending, Spare, Spool};
@@ -52,6 +53,9 @@ pub struct Recovered {
     pub damaged: Vec<Damage>,
     /// Records that were owed and are lost to damage.
     pub lost: u64,
+    /// Which of the frames that are [not to be decoded](crate::Progress::contained) lie in segments that are in use: name
+    /// them again the next time.
+    pub contained: Vec<FramePlace>,
 }
 
 impl<F: Fs> Spool<F> {
@@ -71,6 +75,8 @@ impl<F: Fs> Spool<F> {
         now: Time,
         wall_ms: i64,
     ) -> Result<(Self, Recovered), OpenError> {
+        let progress = Arc::clone(&config.progress);
+        progress.enter(OpenPhase::Directory);
         fs.create_dir(&config.dir)?;
         if fs.medium(&config.dir)? == FsMedium::Volatile && !config.allow_volatile {
             return Err(OpenError::Volatile(config.dir));
@@ -91,8 +97,10 @@ impl<F: Fs> Spool<F> {
                 segment_bytes: config.segment_bytes,
             });
         }
+        progress.enter(OpenPhase::Checkpoints);
         let loaded = load_checkpoints(&*fs, &config.dir)?;
         let newest = newest_of(&loaded);
+        progress.enter(OpenPhase::Segments);
         let mut files = classify(&*fs, &config.dir, config.segment_bytes, newest)?;
         // A process that was killed may have left entries that are not on disk.
         if fs.sync_dir(&config.dir).is_err() {
@@ -101,7 +109,13 @@ impl<F: Fs> Spool<F> {
                 .unready
                 .extend(spare.map(|spare| (spare.slot, spare.size)));
         }
-        let mut replay = Replay::new(newest, created, &loaded, config.segment_bytes);
+        let mut replay = Replay::new(
+            newest,
+            created,
+            &loaded,
+            config.segment_bytes,
+            Arc::clone(&progress),
+        );
         let mut spool = Self {
             origin: meta.origin,
             max_segments: narrow(max_segments),
@@ -151,7 +165,12 @@ impl<F: Fs> Spool<F> {
             fs,
         };
         let log = replay.read(files.live, newest)?;
+        progress.enter(OpenPhase::Writing);
         let tail = spool.adopt(log);
+        // Before anything is used again.
+        for damage in &replay.report.damaged {
+            spool.quarantine(damage);
+        }
         let max_seq = replay
             .prior_end
             .max(newest.map_or(1, |newest| newest.next_seq));
@@ -170,14 +189,23 @@ impl<F: Fs> Spool<F> {
             }
         }
         replay.report.records = spool.unsettled.len();
+        replay.report.contained = spool.contained();
         spool.release_settled();
-        let damaged = std::mem::take(&mut replay.report.damaged);
-        for damage in &damaged {
+        for damage in &replay.report.damaged {
             spool.know(damage);
-            spool.quarantine(damage);
         }
-        replay.report.damaged = damaged;
+        progress.enter(OpenPhase::Open);
         Ok((spool, replay.report))
+    }
+
+    /// Frames that are not to be decoded and lie in segments in use.
+    fn contained(&self) -> Vec<FramePlace> {
+        let contained = self.config.progress.contained().iter().copied();
+        let in_use = |place: &FramePlace| {
+            let segment = self.live.get(&place.epoch);
+            segment.is_some_and(|segment| segment.header.slot == place.slot)
+        };
+        contained.filter(in_use).collect()
     }
 
     /// Takes what the segments say and returns the frames to be written again.

@@ -14,8 +14,9 @@ use crate::backlog::Book;
 use crate::checkpoint::{Checkpoint, Totals};
 use crate::cursor::Damage;
 use crate::directory::{Found, Loaded};
-use crate::frame::{Delta, FrameBuffer, FrameHeader, Tally, decode_payload};
+use crate::frame::{Delta, FrameBuffer, FrameHeader, Group, HEADER, Tally};
 use crate::open_ids::{Event, OpenIds};
+use crate::progress::{FramePlace, Progress};
 use crate::recovery::Recovered;
 use crate::scan::{Item, Scanner};
 use crate::segment::{Footer, PAGE, SegmentHeader, Summary};
@@ -64,6 +65,7 @@ impl Held {
 /// What a frame does to the state.
 #[derive(Debug)]
 pub(crate) struct ReplayEffect {
+    pub(crate) place: FramePlace,
     pub(crate) frame: u64,
     pub(crate) seqs: Range<u64>,
     pub(crate) events: Vec<Event>,
@@ -76,6 +78,7 @@ pub(crate) struct ReplayEffect {
 pub(crate) struct Replay {
     /// Frames below this number are covered by the checkpoint.
     from_frame: u64,
+    progress: Arc<Progress>,
     pub(crate) unsettled: RoaringTreemap,
     pub(crate) lost: RoaringTreemap,
     pub(crate) open_ids: OpenIds,
@@ -93,10 +96,12 @@ impl Replay {
         created: bool,
         loaded: &Loaded,
         segment_bytes: u64,
+        progress: Arc<Progress>,
     ) -> Self {
         let unusable = loaded.iter().filter(|loaded| loaded.is_none()).count();
         Self {
             from_frame: newest.map_or(0, |newest| newest.next_frame),
+            progress,
             unsettled: newest.map_or_else(RoaringTreemap::new, |newest| newest.unsettled.clone()),
             lost: RoaringTreemap::new(),
             open_ids: newest.map_or_else(OpenIds::default, |newest| newest.open_ids.clone()),
@@ -245,7 +250,8 @@ impl Replay {
                         break;
                     }
                     self.note_gap(&header, segment.end, frame.frame, frame.prior_end);
-                    let (effect, own) = self.see_frame(&frame, &payload, &header, offset);
+                    let seen = self.see_frame(&frame, &payload, &header, offset);
+                    let (effect, own, readable) = seen;
                     summary.merge(&own);
                     segment.end = offset + frame.stride(header.align);
                     segment.end_frame = frame.frame + 1;
@@ -254,7 +260,10 @@ impl Replay {
                         crc32c::crc32c_append(segment.headers_crc, &frame.encode(&header));
                     let beyond = segment.end_frame > initial;
                     let whole = segment.end <= header.size / 2 || !beyond;
-                    let buffer = FrameBuffer::from_payload(frame, &payload, own);
+                    let buffer = match readable {
+                        true => FrameBuffer::from_payload(frame, &payload, own),
+                        false => stand_in(&frame, own),
+                    };
                     end.push(offset, segment.end, buffer, whole);
                     self.apply(end.defer(effect, offset, segment.end, known || beyond));
                 }
@@ -284,45 +293,60 @@ impl Replay {
         Ok(end)
     }
 
-    /// Takes note of a frame that was read and returns what it does, when the checkpoint does not know it yet.
+    /// Takes note of a frame that was read and returns what it does, when the checkpoint does not know it yet, and
+    /// whether it could be read.
     fn see_frame(
         &mut self,
         frame: &FrameHeader,
         payload: &Bytes,
         header: &SegmentHeader,
         offset: u64,
-    ) -> (Option<ReplayEffect>, Summary) {
+    ) -> (Option<ReplayEffect>, Summary, bool) {
         let seqs = frame.first_seq..frame.end_seq();
-        let Some(content) = decode_payload(frame, payload) else {
+        let place = FramePlace {
+            slot: header.slot,
+            epoch: header.epoch,
+            offset,
+        };
+        let decoded = self.progress.decode(place, (frame, payload), |content| {
+            let (tallies, summary) = content.tallies();
+            (content.events, content.delta, tallies, summary)
+        });
+        let Some((events, delta, tallies, summary)) = decoded else {
             self.count_unseen(frame.frame, seqs.clone());
-            self.lose(header, offset, wide(payload.len()), seqs);
+            self.next_frame = self.next_frame.max(frame.frame + 1);
+            self.prior_end = self.prior_end.max(seqs.end);
+            self.lose(header, offset, wide(HEADER + payload.len()), seqs);
             let unknown = Summary {
                 partial: true,
                 ..Summary::default()
             };
-            return (None, unknown);
+            return (None, unknown, false);
         };
-        let (tallies, summary) = content.tallies();
         if frame.frame < self.from_frame {
-            return (None, summary);
+            return (None, summary, true);
         }
         self.report.frames += 1;
         self.next_frame = frame.frame + 1;
         self.prior_end = self.prior_end.max(seqs.end);
         let effect = ReplayEffect {
+            place,
             frame: frame.frame,
             seqs,
-            events: content.events,
-            delta: content.delta,
+            events,
+            delta,
             tallies,
         };
-        (Some(effect), summary)
+        (Some(effect), summary, true)
     }
 
     fn apply(&mut self, effects: impl IntoIterator<Item = (u64, ReplayEffect)>) {
+        let progress = Arc::clone(&self.progress);
         for (_, effect) in effects {
-            effect.apply(&mut self.unsettled, &mut self.open_ids, &mut self.totals);
-            effect.count(&mut self.book);
+            progress.during(effect.place, || {
+                effect.apply(&mut self.unsettled, &mut self.open_ids, &mut self.totals);
+                effect.count(&mut self.book);
+            });
         }
     }
 
@@ -425,6 +449,16 @@ fn limits_of<T>(
         }
     }
     limits
+}
+
+/// What is written again in place of a frame that is not decoded: its number, and that its records are settled.
+fn stand_in(frame: &FrameHeader, summary: Summary) -> FrameBuffer {
+    let mut delta = Delta::default();
+    delta.seqs.insert_range(frame.first_seq..frame.end_seq());
+    let (mut buffer, ..) =
+        Group::new().take_frame(frame.frame, frame.first_seq, frame.prior_end, &delta);
+    buffer.summary = summary;
+    buffer
 }
 
 fn new_segment<T>(header: SegmentHeader, file: Arc<T>) -> Segment<T> {

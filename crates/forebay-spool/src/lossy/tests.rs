@@ -1,13 +1,14 @@
 //! A dropped [`LossyFs`] is a killed process: nothing is stored on the way out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use forebay_core::{HashKey, PartitionKey, Time};
 use tempfile::TempDir;
 
 use super::*;
 use crate::mutation::Mutation;
-use crate::{Config, Group, Read, Record, Spool, StreamKey};
+use crate::{AppendError, Commit, Config, Group, Read, Record, Spool, StreamKey};
 
 const SEEDS: u64 = 40;
 
@@ -146,6 +147,15 @@ fn the_next_process_removes_files_without_a_name() {
 }
 
 fn open(dir: &TempDir, seed: u64, mutation: Mutation) -> (Spool<LossyFs>, Arc<LossyFs>) {
+    open_on(LossyFs::new(seed), dir, seed, mutation)
+}
+
+fn open_on(
+    fs: LossyFs,
+    dir: &TempDir,
+    seed: u64,
+    mutation: Mutation,
+) -> (Spool<LossyFs>, Arc<LossyFs>) {
     let config = Config {
         segment_bytes: 64 << 10,
         first_bytes: 16 << 10,
@@ -155,7 +165,7 @@ fn open(dir: &TempDir, seed: u64, mutation: Mutation) -> (Spool<LossyFs>, Arc<Lo
         mutation,
         ..Config::new(dir.path())
     };
-    let fs = Arc::new(LossyFs::new(seed));
+    let fs = Arc::new(fs);
     let entropy = SeededEntropy::new(seed);
     let opened = Spool::open(Arc::clone(&fs), config, entropy, Time::ZERO, 0);
     (opened.unwrap().0, fs)
@@ -199,6 +209,11 @@ fn over_cuts(mutation: Mutation) -> (Numbered, Numbered) {
         }
     }
     let (spool, _fs) = open(&dir, CUTS, mutation);
+    (owed, found_in(&spool))
+}
+
+/// What is owed in a spool.
+fn found_in(spool: &Spool<LossyFs>) -> Numbered {
     let mut found = Vec::new();
     let mut plan = spool.plan_read(1, 64, Vec::new());
     while let Some(read) = plan.read().unwrap() {
@@ -210,7 +225,7 @@ fn over_cuts(mutation: Mutation) -> (Numbered, Numbered) {
             (seq, number.parse().unwrap())
         }));
     }
-    (owed, found)
+    found
 }
 
 #[test]
@@ -225,4 +240,140 @@ fn a_spool_that_does_not_flush_is_found_out() {
     let (owed, found) = over_cuts(Mutation::NoFlush);
     let lost = owed.iter().filter(|commit| !found.contains(commit)).count();
     assert!(lost > 0, "{} commits, none lost", owed.len());
+}
+
+/// A spool on a disk that a file tells to fail, and what was answered.
+struct Told {
+    dir: TempDir,
+    control: PathBuf,
+    _beside: TempDir,
+    spool: Spool<LossyFs>,
+    fs: Arc<LossyFs>,
+    now: Time,
+    owed: Numbered,
+}
+
+impl Told {
+    fn new(seed: u64) -> Self {
+        let (dir, beside) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        let control = beside.path().join("control");
+        let disk = LossyFs::failing_while(seed, control.clone());
+        let (spool, fs) = open_on(disk, &dir, seed, Mutation::None);
+        Self {
+            dir,
+            control,
+            _beside: beside,
+            spool,
+            fs,
+            now: Time::ZERO,
+            owed: Vec::new(),
+        }
+    }
+
+    fn append(&mut self, number: u64) -> Result<Commit, AppendError> {
+        let mut group = Group::new();
+        group.push(&record(number));
+        let commit = self.spool.append(&mut group, self.now)?;
+        self.owed.push((commit.first_seq, number));
+        Ok(commit)
+    }
+
+    /// Runs what is due in the background over a few seconds.
+    fn work(&mut self) {
+        for _ in 0..8 {
+            self.now += Duration::from_millis(1100);
+            self.spool.poll(self.now).unwrap();
+            while let Some(job) = self.spool.take_job(self.now) {
+                self.spool.finish(job.run(&*self.fs), self.now);
+            }
+        }
+    }
+
+    /// Cuts the power and checks that everything that was answered is there.
+    fn check(self, seed: u64) {
+        drop((self.spool, self.fs));
+        let (spool, _fs) = open(&self.dir, seed, Mutation::None);
+        assert_eq!(found_in(&spool), self.owed);
+    }
+}
+
+#[test]
+fn a_flush_that_failed_is_not_made_good_by_the_next() {
+    let mut stored = 0;
+    for seed in 0..SEEDS {
+        let (dir, beside) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        let control = beside.path().join("control");
+        let fs = LossyFs::failing_while(seed, control.clone());
+        let path = dir.path().join("a");
+        let file = durable_file(&fs, &path, &[7; 5000]);
+        write_all(&file, &[8; 5000], 0).unwrap();
+        std::fs::write(&control, "EIO").unwrap();
+        assert_eq!(file.sync_data().unwrap_err().kind, FsErrorKind::Io);
+        assert!(file.write_at(&[9], 0).is_err() && fs.sync_dir(dir.path()).is_err());
+        let other = fs.open(&dir.path().join("b"), OpenMode::CreateNew);
+        assert_eq!(other.unwrap_err().kind, FsErrorKind::Io);
+        std::fs::remove_file(&control).unwrap();
+        file.sync_data().unwrap();
+        let mut read = [0; 5000];
+        assert_eq!(file.read_at(&mut read, 0).unwrap(), 5000);
+        assert_eq!(read, [8; 5000], "the process does not notice");
+        drop((file, fs));
+        stored += u64::from(contents(&path) == Some(vec![8; 5000]));
+    }
+    assert!((1..SEEDS).contains(&stored), "{stored} of {SEEDS}");
+}
+
+#[test]
+fn a_spool_goes_on_when_its_disk_is_well_again() {
+    for seed in 0..10 {
+        let mut told = Told::new(seed);
+        told.work();
+        for number in 0..5 {
+            told.append(number).unwrap();
+        }
+        std::fs::write(&told.control, "EIO").unwrap();
+        let mut group = Group::new();
+        group.push(&record(5));
+        let failed = told.spool.append(&mut group, told.now);
+        assert!(matches!(failed, Err(AppendError::Unwritable(_))));
+        assert!(told.spool.retry().is_err() && !told.spool.is_writable());
+        assert_eq!(found_in(&told.spool).len(), 5, "what is there is read");
+        std::fs::remove_file(&told.control).unwrap();
+        // Segments that failed are not used again before others are ready.
+        let commit = (0..100).find_map(|_| {
+            told.now += Duration::from_millis(1100);
+            while let Some(job) = told.spool.take_job(told.now) {
+                told.spool.finish(job.run(&*told.fs), told.now);
+            }
+            told.spool.retry().ok()
+        });
+        let commit = commit
+            .expect("a disk that is well")
+            .expect("the group that was held");
+        told.owed.push((commit.first_seq, 5));
+        told.append(6).unwrap();
+        told.check(seed);
+    }
+}
+
+#[test]
+fn a_disk_without_room_takes_what_fits_and_is_no_failure() {
+    let mut told = Told::new(3);
+    told.work();
+    std::fs::write(&told.control, "ENOSPC").unwrap();
+    assert_eq!(told.fs.free_bytes(told.dir.path()).unwrap(), 0);
+    let refused = (0..).find_map(|number| {
+        let failed = told.append(number).err();
+        told.work();
+        failed
+    });
+    assert_eq!(refused, Some(AppendError::Full));
+    let full = told.owed.len();
+    assert!(full > 50, "{full}");
+    let settled: Vec<u64> = told.owed.drain(..full - 1).map(|(seq, _)| seq).collect();
+    told.spool.settle(settled, told.now);
+    told.work();
+    told.append(10_000)
+        .expect("settled segments are used again");
+    told.check(3);
 }

@@ -2,6 +2,7 @@
 
 mod backlog;
 mod beside;
+mod contained;
 mod damage;
 mod faults;
 mod model;
