@@ -105,6 +105,9 @@ impl Fault<'_> {
     pub(crate) fn unusable_text<'b>(&'b self, written: &'b [u8]) -> &'b str {
         match &self.cause {
             Cause::Fixed(unusable) => &unusable.text,
+            Cause::Written(reason) if let FieldError::RepublishTopic(error) = &**reason => {
+                error.topic()
+            }
             Cause::Written(_) => std::str::from_utf8(written).unwrap_or_default(),
             Cause::Evaluation(_) | Cause::OutputBytes => "",
         }

@@ -31,6 +31,15 @@ pub(crate) enum RepublishTopicError {
     Invalid { topic: String, reason: TopicError },
 }
 
+impl RepublishTopicError {
+    /// The topic, as far as messages show it.
+    pub(crate) fn topic(&self) -> &str {
+        match self {
+            Self::Dollar(topic) | Self::NoTarget(topic) | Self::Invalid { topic, .. } => topic,
+        }
+    }
+}
+
 impl RepublishTopic {
     /// What kind of topic the field's text means, and the byte at which its template begins.
     pub(crate) fn of_field(text: &str, limits: TopicLimits) -> (Self, usize) {
