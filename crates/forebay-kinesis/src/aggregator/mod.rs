@@ -146,6 +146,24 @@ impl Permits {
     }
 }
 
+/// What a record keeps when it goes back to the pipeline and comes again through other lanes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Identity {
+    /// Its number in the log: it is read back from there and dealt under another sequence number.
+    Log(u64),
+    /// Its sequence number.
+    Dealt(u64),
+}
+
+impl Identity {
+    fn of(record: &Record) -> Self {
+        match record.in_log {
+            true => Self::Log(record.log),
+            false => Self::Dealt(record.seq),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// There are no lanes: the map is not known, or everything was given back and the new lanes are on their way.
@@ -184,7 +202,7 @@ pub struct Aggregator {
     /// Earliest deadline of a queued record, as far as it is known.
     expiry_due: Time,
     /// Attempts and ambiguity of records that were given back for a new map.
-    histories: BTreeMap<u64, (u32, bool)>,
+    histories: BTreeMap<Identity, (u32, bool)>,
     /// When [`poll`](Self::poll) has something to do again.
     due: Time,
     last_error: Option<LastError>,
@@ -328,8 +346,9 @@ impl Aggregator {
         entries.sort_unstable_by_key(|entry| entry.record.seq);
         for entry in &entries {
             if entry.attempts > 0 {
+                let history = (entry.attempts, entry.ambiguous);
                 self.histories
-                    .insert(entry.record.seq, (entry.attempts, entry.ambiguous));
+                    .insert(Identity::of(&entry.record), history);
             }
         }
         self.phase = Phase::Waiting;
@@ -408,7 +427,8 @@ impl Aggregator {
         for record in batch {
             let mut entry = Entry::new(record);
             if !self.histories.is_empty()
-                && let Some((attempts, ambiguous)) = self.histories.remove(&entry.record.seq)
+                && let Some((attempts, ambiguous)) =
+                    self.histories.remove(&Identity::of(&entry.record))
             {
                 entry.attempts = attempts;
                 entry.ambiguous = ambiguous;
