@@ -241,6 +241,7 @@ impl Dealer {
         let stream = self.shared.streams.open(name, now, |_| ())?;
         // A worker may have opened it a moment ago and its announcement may still be on the way.
         self.opened(Arc::clone(&stream));
+        self.shared.sink_wake.wake();
         Ok(stream)
     }
 
