@@ -1,10 +1,22 @@
 //! JSON text of computed strings.
 
+use crate::json;
+
 /// Appends a string in quotes. Quotes, backslashes and control characters are escaped; everything else is written as
 /// it is.
 pub(crate) fn write_string(text: &str, out: &mut Vec<u8>) {
-    out.push(b'"');
     let bytes = text.as_bytes();
+    out.reserve(bytes.len() + 2);
+    out.push(b'"');
+    if json::plain_end(bytes, 0) < bytes.len() {
+        write_escaped(bytes, out);
+    } else {
+        out.extend_from_slice(bytes);
+    }
+    out.push(b'"');
+}
+
+fn write_escaped(bytes: &[u8], out: &mut Vec<u8>) {
     let mut from = 0;
     for (at, byte) in bytes.iter().enumerate() {
         if *byte >= 0x20 && *byte != b'"' && *byte != b'\\' {
@@ -29,7 +41,6 @@ pub(crate) fn write_string(text: &str, out: &mut Vec<u8>) {
         }
     }
     out.extend_from_slice(bytes.get(from..).unwrap_or_default());
-    out.push(b'"');
 }
 
 #[cfg(test)]

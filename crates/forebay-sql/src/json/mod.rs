@@ -7,9 +7,11 @@ mod exact;
 mod reader;
 mod scan;
 mod source;
+mod string_scan;
 mod tape;
 
 pub use reader::JsonReader;
 
 pub(crate) use decoded::{Buffers as DecodedBuffers, Decoded, Node as DecodedNode};
 pub(crate) use document::{Buffers, Document, Elements, Item, Kind};
+pub(crate) use string_scan::plain_end;

@@ -6,7 +6,17 @@ fn is_space(byte: u8) -> bool {
 }
 
 /// The first position from `at` on that is no white space.
-pub(super) fn skip_space(source: &[u8], mut at: usize) -> usize {
+#[inline(always)]
+pub(super) fn skip_space(source: &[u8], at: usize) -> usize {
+    match source.get(at) {
+        // Most payloads have none.
+        Some(0..=b' ') => skip_spaces(source, at),
+        _ => at,
+    }
+}
+
+#[inline(never)]
+fn skip_spaces(source: &[u8], mut at: usize) -> usize {
     while source.get(at).copied().is_some_and(is_space) {
         at += 1;
     }

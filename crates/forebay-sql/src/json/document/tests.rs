@@ -95,6 +95,10 @@ fn what_is_json_and_how_deep() {
         parse(nested(100_000).as_bytes()),
         Some(PayloadFault::TooDeep)
     );
+    // What is no text is no JSON, however deep it goes.
+    let mut damaged = format!("[\"?\",{}]", nested(200)).into_bytes();
+    damaged[2] = 0xff;
+    assert_eq!(parse(&damaged), Some(PayloadFault::NotJson));
     // One level more inside an object whose long number asks for the exact parser.
     let exact = |depth| format!(r#"{{"n":1234567890123456789,"a":{}}}"#, nested(depth));
     assert_eq!(parse(exact(127).as_bytes()), None);
@@ -117,6 +121,12 @@ fn what_is_json_and_how_deep() {
         b"[\"\t\"]",
         b"[\"\\x\"]",
         b"[\"\xff\"]",
+        b"[\"plain and \xc3\"]",
+        b"[\"\\n\xff\"]",
+        b"[\"\xc3\xa9\\n\xff\"]",
+        b"{\"\xc3\":1}",
+        b"[\"\xc3\",\"\xa9\"]",
+        b"\xa0[]",
         b"{} x",
         b"[\"\\ud800\"]",
         b"[\"\\udc00\\ud800\"]",
@@ -211,5 +221,6 @@ proptest! {
         let ours = serde_json::from_slice::<serde_json::Value>(&payload).is_ok_and(|value| value.is_object() || value.is_array());
         // serde_json refuses numbers beyond binary64 and nothing else that is JSON.
         prop_assert!(verdict || !ours);
+        prop_assert!(!verdict || std::str::from_utf8(&payload).is_ok());
     }
 }
