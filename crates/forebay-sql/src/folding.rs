@@ -44,7 +44,7 @@ pub(crate) fn fold(node: &Node, version: SqlVersion) -> Option<Node> {
         Value::Undefined => Node::Undefined,
         Value::Null => Node::Null,
         Value::Bool(value) => Node::Bool(value),
-        Value::Number(number) => Node::Number(number),
+        Value::Number(number) => Node::Number(number.into()),
         Value::Text(text) => {
             let text = std::str::from_utf8(evaluation.bytes(text)).ok()?;
             Node::Text(text.into())

@@ -1,8 +1,10 @@
 //! Values while a statement runs. They are small and copied freely: text and members lie in the message, the program,
 //! the payload's document or the arena.
 
+use bumpalo::Bump;
+
 use crate::json::{DecodedBuffers, Item};
-use crate::number::Number;
+use crate::number::{Number, Packed};
 
 /// A value.
 #[derive(Debug, Clone, Copy)]
@@ -10,7 +12,7 @@ pub(crate) enum Value<'a> {
     Undefined,
     Null,
     Bool(bool),
-    Number(Number),
+    Number(Packed),
     Text(Text<'a>),
     /// A value of the payload that nothing has looked into: copied, it keeps its source text.
     Payload(Item),
@@ -39,6 +41,19 @@ pub enum ValueType {
     Undefined,
 }
 
+impl From<Number> for Value<'_> {
+    fn from(number: Number) -> Self {
+        Self::Number(number.into())
+    }
+}
+
+impl From<Option<Number>> for Value<'_> {
+    /// No number is Undefined.
+    fn from(number: Option<Number>) -> Self {
+        number.map_or(Self::Undefined, Self::from)
+    }
+}
+
 /// A string.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Text<'a> {
@@ -60,27 +75,39 @@ impl Range {
     }
 }
 
-/// Values and text that a statement makes, kept until the statement ends.
+/// Bytes that an [`Arena`] writes and that the next message's arena reuses.
 #[derive(Debug, Default)]
+pub(crate) struct ArenaBytes {
+    text: Vec<u8>,
+    operand: Vec<u8>,
+    decoded: DecodedBuffers,
+}
+
+/// Values and text that a statement makes, kept until the statement ends. Its vectors lie in the store of the message,
+/// so that a message that needs none pays for none.
+#[derive(Debug)]
 pub(crate) struct Arena<'a> {
-    pub(crate) text: Vec<u8>,
-    pub(crate) elements: Vec<Value<'a>>,
-    pub(crate) members: Vec<(&'a str, Value<'a>)>,
+    pub(crate) text: &'a mut Vec<u8>,
+    pub(crate) elements: Vector<'a, Value<'a>>,
+    pub(crate) members: Vector<'a, (&'a str, Value<'a>)>,
     /// Elements and members of the containers being made, innermost last.
-    pub(crate) pending: Vec<Member<'a>>,
+    pub(crate) pending: Vector<'a, Member<'a>>,
     /// The text of one operand, before it is joined to `text`.
-    pub(crate) operand: Vec<u8>,
+    pub(crate) operand: &'a mut Vec<u8>,
     /// Members of the outgoing object, and behind them of the objects that nested queries are making.
-    pub(crate) output: Vec<Member<'a>>,
+    pub(crate) output: Vector<'a, Member<'a>>,
     /// Values of the statement's variables.
-    pub(crate) variables: Vec<Value<'a>>,
+    pub(crate) variables: Vector<'a, Value<'a>>,
     /// Members of objects that are compared or joined, those of the innermost last.
-    pub(crate) distinct: Vec<(&'a str, Value<'a>)>,
+    pub(crate) distinct: Vector<'a, (&'a str, Value<'a>)>,
     /// Of the JSON text that `decode` looks into.
-    pub(crate) decoded: DecodedBuffers,
+    pub(crate) decoded: &'a mut DecodedBuffers,
     /// What of the vectors above the variables need: it outlives the statement, for the templates of its rule.
     kept: Kept,
 }
+
+/// A vector in the store of the message.
+pub(crate) type Vector<'a, T> = bumpalo::collections::Vec<'a, T>;
 
 /// Lengths of the arena's vectors.
 #[derive(Debug, Default, Clone, Copy)]
@@ -101,6 +128,28 @@ pub(crate) struct Member<'a> {
 }
 
 impl<'a> Arena<'a> {
+    /// An empty arena for a message.
+    pub(crate) fn new(bytes: &'a mut ArenaBytes, store: &'a Bump) -> Self {
+        let ArenaBytes {
+            text,
+            operand,
+            decoded,
+        } = bytes;
+        text.clear();
+        Self {
+            text,
+            elements: Vector::new_in(store),
+            members: Vector::new_in(store),
+            pending: Vector::new_in(store),
+            operand,
+            output: Vector::new_in(store),
+            variables: Vector::new_in(store),
+            distinct: Vector::new_in(store),
+            decoded,
+            kept: Kept::default(),
+        }
+    }
+
     /// Forgets everything, variables included.
     pub(crate) fn clear(&mut self) {
         self.kept = Kept::default();
@@ -126,49 +175,5 @@ impl<'a> Arena<'a> {
             elements: self.elements.len(),
             members: self.members.len(),
         };
-    }
-
-    /// Empties the arena and makes it fit for values of another lifetime, keeping the allocations.
-    pub(crate) fn recycle<'b>(mut self) -> Arena<'b> {
-        self.clear();
-        Arena {
-            text: self.text,
-            elements: recycle(self.elements),
-            members: recycle(self.members),
-            pending: recycle(self.pending),
-            operand: self.operand,
-            output: recycle(self.output),
-            variables: recycle(self.variables),
-            distinct: recycle(self.distinct),
-            decoded: self.decoded,
-            kept: Kept::default(),
-        }
-    }
-}
-
-/// An empty vector of another type in the allocation of this one: the standard library collects in place when the
-/// layouts agree.
-fn recycle<A, B>(empty: Vec<A>) -> Vec<B> {
-    debug_assert!(empty.is_empty());
-    empty
-        .into_iter()
-        .map(|_| -> B { unreachable!("the vector is empty") })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn recycling_keeps_the_allocations() {
-        let mut arena = Arena::default();
-        let name = "n".to_owned();
-        arena.members.push((&name, Value::Null));
-        arena.elements.reserve(100);
-        let (members, elements) = (arena.members.capacity(), arena.elements.capacity());
-        let recycled: Arena<'static> = arena.recycle();
-        assert_eq!(recycled.members.capacity(), members);
-        assert_eq!(recycled.elements.capacity(), elements);
     }
 }

@@ -17,7 +17,7 @@ impl<'a> Evaluation<'a> {
         }
         if target == CastTarget::Bool {
             let truth = match value {
-                Value::Number(number) => Some(!number.is_zero()),
+                Value::Number(number) => Some(!Number::from(number).is_zero()),
                 other => self.boolean(other),
             };
             return Ok(truth.map_or(Value::Undefined, Value::Bool));
@@ -32,7 +32,7 @@ impl<'a> Evaluation<'a> {
         };
         Ok(number
             .and_then(|number| self.cast_number(number, target))
-            .map_or(Value::Undefined, Value::Number))
+            .into())
     }
 
     fn cast_number(&self, number: Number, target: CastTarget) -> Option<Number> {

@@ -2,7 +2,8 @@
 
 use super::{EvalError, Evaluation};
 use crate::json::{Elements, Kind};
-use crate::value::{Range, Value};
+use crate::number::Number;
+use crate::value::{Range, Value, Vector};
 
 /// Bytes of a payload that are looked over for one evaluation step.
 const WALKED_BYTES_PER_STEP: usize = 1024;
@@ -106,11 +107,11 @@ impl<'a> Evaluation<'a> {
 
     /// Bytes of the JSON text of a value.
     pub(crate) fn json_bytes(&mut self, value: Value<'a>) -> Result<usize, EvalError> {
-        let mut operand = std::mem::take(&mut self.arena.operand);
+        let mut operand = std::mem::take(self.arena.operand);
         operand.clear();
         self.write_json(value, &mut operand);
         let bytes = operand.len();
-        self.arena.operand = operand;
+        *self.arena.operand = operand;
         self.step(bytes / 64)?;
         Ok(bytes)
     }
@@ -118,7 +119,7 @@ impl<'a> Evaluation<'a> {
     /// Puts the members of an object, each name once, on the stack of members and says where they lie; `None` for
     /// anything else. Whoever asks takes them off again.
     pub(crate) fn push_distinct(&mut self, value: Value<'a>) -> Option<Range> {
-        let mut stack = std::mem::take(&mut self.arena.distinct);
+        let mut stack = std::mem::replace(&mut self.arena.distinct, Vector::new_in(self.texts));
         let start = stack.len();
         let is_object = self.extend_distinct(value, &mut stack);
         let end = stack.len();
@@ -126,7 +127,11 @@ impl<'a> Evaluation<'a> {
         is_object.then_some(Range { start, end })
     }
 
-    fn extend_distinct(&self, value: Value<'a>, stack: &mut Vec<(&'a str, Value<'a>)>) -> bool {
+    fn extend_distinct(
+        &self,
+        value: Value<'a>,
+        stack: &mut Vector<'a, (&'a str, Value<'a>)>,
+    ) -> bool {
         match value {
             Value::Object(range) => {
                 stack
@@ -174,7 +179,9 @@ impl<'a> Evaluation<'a> {
             (Value::Undefined, _) | (_, Value::Undefined) => return Ok(None),
             (Value::Null, Value::Null) => true,
             (Value::Bool(left), Value::Bool(right)) => left == right,
-            (Value::Number(left), Value::Number(right)) => left.compare(right).is_eq(),
+            (Value::Number(left), Value::Number(right)) => {
+                Number::from(left).compare(right.into()).is_eq()
+            }
             (Value::Text(left), Value::Text(right)) => self.bytes(left) == self.bytes(right),
             (left, right) => match (self.walk(left), self.walk(right)) {
                 (Some(left), Some(right)) => self.equal_arrays(left, right)?,
@@ -256,7 +263,7 @@ impl<'a> Evaluation<'a> {
         match value {
             Value::Undefined | Value::Null => out.extend_from_slice(b"null"),
             Value::Bool(value) => out.extend_from_slice(if value { b"true" } else { b"false" }),
-            Value::Number(number) => number.write(out),
+            Value::Number(number) => Number::from(number).write(out),
             Value::Text(text) => {
                 // The arena holds whole UTF-8, because only whole strings are put into it.
                 let text = std::str::from_utf8(self.bytes(text)).unwrap_or_default();

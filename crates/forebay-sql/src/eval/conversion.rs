@@ -15,9 +15,8 @@ impl<'a> Evaluation<'a> {
         match document.kind(item) {
             Kind::Null => Value::Null,
             Kind::Bool(value) => Value::Bool(value),
-            Kind::Int(value) => Value::Number(value.into()),
-            Kind::Number => Number::json(document.number_text(item), self.version)
-                .map_or(Value::Undefined, Value::Number),
+            Kind::Int(value) => Number::from(value).into(),
+            Kind::Number => Number::json(document.number_text(item), self.version).into(),
             Kind::String => Value::Text(Text::Borrowed(document.text(item))),
             Kind::Array | Kind::Object => value,
         }
@@ -43,7 +42,7 @@ impl<'a> Evaluation<'a> {
     /// dividing it is exact.
     pub(crate) fn number(&self, value: Value<'a>) -> Option<Number> {
         match self.read(value) {
-            Value::Number(value) => Some(value),
+            Value::Number(value) => Some(value.into()),
             Value::Text(text) => Number::from_string(self.bytes(text)).map(Number::Decimal),
             _ => None,
         }
@@ -63,7 +62,7 @@ impl<'a> Evaluation<'a> {
         match self.read(value) {
             Value::Undefined | Value::Null => return false,
             Value::Bool(value) => out.extend_from_slice(if value { b"true" } else { b"false" }),
-            Value::Number(number) => number.write(out),
+            Value::Number(number) => Number::from(number).write(out),
             Value::Text(text) => out.extend_from_slice(self.bytes(text)),
             container @ (Value::Payload(_) | Value::Array(_) | Value::Object(_)) => {
                 self.write_json(container, out)

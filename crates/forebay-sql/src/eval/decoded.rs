@@ -8,7 +8,7 @@ use crate::value::{Text, Value};
 impl<'a> Evaluation<'a> {
     /// The value of a JSON text, scalars included; any other text is itself.
     pub(crate) fn json_value(&mut self, text: &'a str) -> Result<Value<'a>, EvalError> {
-        let mut buffers = std::mem::take(&mut self.arena.decoded);
+        let mut buffers = std::mem::take(self.arena.decoded);
         let value = match json::Decoded::parse(text, &mut buffers) {
             Some(decoded) => {
                 let mut next = 0;
@@ -16,7 +16,7 @@ impl<'a> Evaluation<'a> {
             }
             None => Ok(Value::Text(Text::Borrowed(text))),
         };
-        self.arena.decoded = buffers;
+        *self.arena.decoded = buffers;
         value
     }
 
@@ -33,9 +33,7 @@ impl<'a> Evaluation<'a> {
         Ok(match decoded.node(node) {
             DecodedNode::Null => Value::Null,
             DecodedNode::Bool(value) => Value::Bool(value),
-            DecodedNode::Number(text) => {
-                Number::json(text, self.version).map_or(Value::Undefined, Value::Number)
-            }
+            DecodedNode::Number(text) => Number::json(text, self.version).into(),
             DecodedNode::String(text) => self.made(text)?,
             DecodedNode::Array(len) => {
                 for _ in 0..len {

@@ -19,7 +19,7 @@ impl<'a> Evaluation<'a> {
             Node::Undefined => Value::Undefined,
             Node::Null => Value::Null,
             Node::Bool(value) => Value::Bool(*value),
-            Node::Number(number) => Value::Number(*number),
+            Node::Number(number) => (*number).into(),
             Node::Text(text) => Value::Text(Text::Borrowed(text)),
             // Only functions that take patterns have one, and they look for it themselves.
             Node::Pattern(_) | Node::Time(_) => Value::Undefined,

@@ -24,7 +24,7 @@ use crate::json::{self, Document};
 use crate::program::Node;
 use crate::service_data::DataFault;
 use crate::template::Part;
-use crate::value::{Arena, Value};
+use crate::value::{Arena, ArenaBytes, Value};
 use crate::{SelectStar, SqlVersion, Statement, Template};
 
 /// Bytes of the values of a statement's variables as JSON (AWS IoT developer guide, SET clause).
@@ -111,7 +111,7 @@ pub enum Selection {
 #[derive(Default)]
 pub struct Scratch {
     json: json::Buffers,
-    arena: Arena<'static>,
+    bytes: ArenaBytes,
     texts: Bump,
 }
 
@@ -130,7 +130,6 @@ pub struct Evaluation<'a> {
     payload: Payload<'a>,
     read: bool,
     arena: Arena<'a>,
-    home: &'a mut Arena<'static>,
     /// Text that functions make, kept until the message's end.
     texts: &'a Bump,
     /// Bytes in `texts`.
@@ -171,12 +170,9 @@ impl<'a> Evaluation<'a> {
         scratch: &'a mut Scratch,
         entropy: &'a mut dyn Entropy,
     ) -> Self {
-        let Scratch {
-            json,
-            arena: home,
-            texts,
-        } = scratch;
+        let Scratch { json, bytes, texts } = scratch;
         texts.reset();
+        let texts = &*texts;
         Self {
             context,
             limits,
@@ -184,8 +180,7 @@ impl<'a> Evaluation<'a> {
             version: SqlVersion::default(),
             payload: Payload::Unread(json),
             read: false,
-            arena: std::mem::take(home),
-            home,
+            arena: Arena::new(bytes, texts),
             texts,
             stored: 0,
             entropy,
@@ -388,11 +383,5 @@ impl<'a> Evaluation<'a> {
             Payload::Json(document) => Some(document),
             Payload::Unread(_) | Payload::Fault(_) => None,
         }
-    }
-}
-
-impl Drop for Evaluation<'_> {
-    fn drop(&mut self) {
-        *self.home = std::mem::take(&mut self.arena).recycle();
     }
 }

@@ -55,25 +55,22 @@ impl<'a> Evaluation<'a> {
         let (Some(left), Some(right)) = (self.number(left), self.number(right)) else {
             return Value::Undefined;
         };
-        operation(left, right, self.version).map_or(Value::Undefined, Value::Number)
+        operation(left, right, self.version).into()
     }
 
     pub(super) fn negate(&self, value: Value<'a>) -> Value<'a> {
         match self.number(value).map(Number::negate) {
-            Some(Number::Decimal(value)) => {
-                Value::Number(Number::from_decimal(value, self.version))
-            }
-            Some(int) => Value::Number(int),
-            None => Value::Undefined,
+            Some(Number::Decimal(value)) => Number::from_decimal(value, self.version).into(),
+            int => int.into(),
         }
     }
 
     /// With a string on a side `+` joins the string forms; it never turns strings into numbers.
     fn add(&mut self, left: Value<'a>, right: Value<'a>) -> Result<Value<'a>, EvalError> {
         match (self.read(left), self.read(right)) {
-            (Value::Number(left), Value::Number(right)) => Ok(left
-                .add(right, self.version)
-                .map_or(Value::Undefined, Value::Number)),
+            (Value::Number(left), Value::Number(right)) => {
+                Ok(Number::from(left).add(right.into(), self.version).into())
+            }
             (left @ Value::Text(_), right) | (left, right @ Value::Text(_)) => {
                 self.concatenate(left, right)
             }
@@ -109,11 +106,11 @@ impl<'a> Evaluation<'a> {
             Value::Text(Text::Borrowed(text)) => self.arena.text.extend_from_slice(text.as_bytes()),
             Value::Text(Text::Made(range)) => self.arena.text.extend_from_within(range.indexes()),
             other => {
-                let mut operand = std::mem::take(&mut self.arena.operand);
+                let mut operand = std::mem::take(self.arena.operand);
                 operand.clear();
                 let has_text = self.write_text(other, &mut operand);
                 self.arena.text.extend_from_slice(&operand);
-                self.arena.operand = operand;
+                *self.arena.operand = operand;
                 return has_text;
             }
         }

@@ -18,13 +18,13 @@ impl<'a> Evaluation<'a> {
             self.step(text.len() / BYTES_PER_STEP)?;
             return Ok(Some(text));
         }
-        let mut operand = std::mem::take(&mut self.arena.operand);
+        let mut operand = std::mem::take(self.arena.operand);
         operand.clear();
         let has_text = self.write_text(value, &mut operand);
         // Whole strings and JSON texts are valid UTF-8.
         let text = std::str::from_utf8(&operand).ok().filter(|_| has_text);
         let stored = text.map(|text| self.store(text)).transpose();
-        self.arena.operand = operand;
+        *self.arena.operand = operand;
         stored
     }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::encodings::base64;
 use super::{Evaluate, Function, NUMBER};
 use crate::eval::{EvalError, Evaluation};
-use crate::number::Rounding;
+use crate::number::{Number, Rounding};
 use crate::program::Node;
 use crate::value::{Text, Value, ValueType};
 
@@ -138,7 +138,7 @@ fn sql_version<'a>(evaluation: &mut Evaluation<'a>, _: &'a [Node]) -> Evaluated<
 
 /// `timestamp()`: milliseconds since the Unix epoch, one value for the whole message.
 fn timestamp<'a>(evaluation: &mut Evaluation<'a>, _: &'a [Node]) -> Evaluated<'a> {
-    Ok(Value::Number(evaluation.context().timestamp_ms.into()))
+    Ok(Number::from(evaluation.context().timestamp_ms).into())
 }
 
 /// `topic()`: the whole topic; `topic(n)`: its n-th level, counted from 1.
@@ -152,8 +152,20 @@ fn topic<'a>(evaluation: &mut Evaluation<'a>, arguments: &'a [Node]) -> Evaluate
         .number(level)
         .and_then(|number| usize::try_from(number.saturating(Rounding::HalfUp)).ok());
     Ok(borrowed(wanted.and_then(|level| {
-        topic.split('/').nth(level.checked_sub(1)?)
+        topic_level(topic, level.checked_sub(1)?)
     })))
+}
+
+/// The level of a topic at this place, counted from 0. Byte by byte, because levels are short.
+fn topic_level(topic: &str, place: usize) -> Option<&str> {
+    let is_slash = |byte: &u8| *byte == b'/';
+    let mut start = 0;
+    for _ in 0..place {
+        start += topic.as_bytes().get(start..)?.iter().position(is_slash)? + 1;
+    }
+    let rest = topic.get(start..)?;
+    let len = rest.bytes().position(|byte| is_slash(&byte));
+    rest.get(..len.unwrap_or(rest.len()))
 }
 
 /// `traceid()`: the message's random UUID; Undefined when it did not come over MQTT.

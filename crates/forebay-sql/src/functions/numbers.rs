@@ -65,7 +65,7 @@ fn argument<'a>(
 }
 
 fn result<'a>(number: Option<Number>) -> Evaluated<'a> {
-    Ok(number.map_or(Value::Undefined, Value::Number))
+    Ok(number.into())
 }
 
 /// A function whose result is exact. A whole Decimal becomes Int again where the version has it so.

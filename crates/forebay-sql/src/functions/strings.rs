@@ -74,7 +74,7 @@ fn number<'a>(
 }
 
 fn int<'a>(value: usize) -> Value<'a> {
-    Value::Number(i64::try_from(value).unwrap_or(i64::MAX).into())
+    Number::from(i64::try_from(value).unwrap_or(i64::MAX)).into()
 }
 
 fn compare<'a>(
@@ -230,7 +230,7 @@ fn indexof<'a>(evaluation: &mut Evaluation<'a>, arguments: &'a [Node]) -> Evalua
     };
     Ok(match text.split_once(wanted) {
         Some((before, _)) => int(before.chars().count()),
-        None => Value::Number((-1).into()),
+        None => Number::from(-1).into(),
     })
 }
 

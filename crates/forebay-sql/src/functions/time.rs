@@ -3,7 +3,7 @@
 use super::{Function, NUMBER, Refusal, TEXT, built};
 use crate::datetime;
 use crate::eval::{EvalError, Evaluation};
-use crate::number::Rounding;
+use crate::number::{Number, Rounding};
 use crate::program::Node;
 use crate::value::{Value, ValueType};
 
@@ -92,5 +92,5 @@ fn time_to_epoch<'a>(
     };
     evaluation.step(STEPS)?;
     let instant = pattern.parse(text);
-    Ok(instant.map_or(Value::Undefined, |instant| Value::Number(instant.into())))
+    Ok(instant.map(Number::from).into())
 }

@@ -35,6 +35,23 @@ impl Decimal {
         Self::stripped(value, 0).unwrap_or(Self::ZERO)
     }
 
+    /// The number with this coefficient of at most 18 digits, of which the last `scale` stand behind the point.
+    #[inline]
+    pub(super) fn short(coefficient: i64, scale: u32) -> Self {
+        if coefficient == 0 {
+            return Self::ZERO;
+        }
+        let (mut coefficient, mut exponent) = (coefficient, -scale.cast_signed());
+        while coefficient % 10 == 0 {
+            coefficient /= 10;
+            exponent += 1;
+        }
+        Self {
+            coefficient: coefficient.into(),
+            exponent,
+        }
+    }
+
     /// `coefficient * 10^exponent`, rounded. `sticky`: the true value is a little farther from zero than the
     /// coefficient says, by less than one unit of its last digit; the coefficient then has more than 34 digits.
     /// `None` above the greatest number; zero below the smallest.
@@ -134,15 +151,20 @@ impl Decimal {
 
     /// The order of two numbers of few digits whose last digits are not far apart: brought to one exponent, both fit.
     fn compare_small(self, other: Self) -> Option<Ordering> {
-        /// A 64-bit coefficient times ten to this is below 2^127.
-        const SHIFT_MAX: u32 = 18;
+        // A 64-bit coefficient times any of these is below 2^127.
+        const POWERS: [i64; 19] = {
+            let mut powers = [1; 19];
+            let mut place = 1;
+            while place < powers.len() {
+                powers[place] = powers[place - 1] * 10;
+                place += 1;
+            }
+            powers
+        };
         let small = |value: Self| i64::try_from(value.coefficient).ok().map(i128::from);
         let (a, b) = (small(self)?, small(other)?);
         let shift = self.exponent.abs_diff(other.exponent);
-        if shift > SHIFT_MAX {
-            return None;
-        }
-        let scale = 10_i128.pow(shift);
+        let scale = i128::from(*POWERS.get(shift as usize)?);
         Some(if self.exponent > other.exponent {
             (a * scale).cmp(&b)
         } else {

@@ -7,6 +7,7 @@ mod binary;
 mod decimal;
 #[cfg(test)]
 mod oracle;
+mod packed;
 mod reading;
 mod rounding;
 mod text;
@@ -14,6 +15,7 @@ mod text;
 use std::cmp::Ordering;
 
 pub(crate) use decimal::Decimal;
+pub(crate) use packed::Packed;
 pub(crate) use rounding::Rounding;
 
 use crate::SqlVersion;
@@ -46,6 +48,9 @@ impl Number {
 
     /// A number of a JSON text; `None` when its magnitude is beyond binary64, which makes it Undefined.
     pub(crate) fn json(text: &[u8], version: SqlVersion) -> Option<Self> {
+        if let Some(short) = reading::Short::read(text) {
+            return Some(short.number(version));
+        }
         let read = reading::read(text)?;
         let number = read.number(version)?;
         match number {
@@ -87,10 +92,21 @@ impl Number {
         }
     }
 
+    /// The same number, not in the one form of Decimal: an Int may end in 0. For comparing.
+    fn unstripped(self) -> Decimal {
+        match self {
+            Self::Int(coefficient) => Decimal {
+                coefficient,
+                exponent: 0,
+            },
+            Self::Decimal(value) => value,
+        }
+    }
+
     pub(crate) fn compare(self, other: Self) -> Ordering {
         match (self, other) {
             (Self::Int(a), Self::Int(b)) => a.cmp(&b),
-            _ => self.decimal().compare(other.decimal()),
+            _ => self.unstripped().compare(other.unstripped()),
         }
     }
 
@@ -322,6 +338,19 @@ mod tests {
             prop_assert_eq!(product, Decimal::rounded(i128::from(a) * i128::from(b), -2 * i64::try_from(scale).unwrap(), false).unwrap());
             if b != 0 {
                 prop_assert_eq!(x.remainder(y, V2016), Some(shifted(a % b)));
+            }
+        }
+
+        #[test]
+        fn numbers_of_few_digits_are_read_as_all_others_are(text in "-?[0-9]{1,14}(\\.[0-9]{1,7})?", other in "[-.0-9]{0,8}") {
+            for version in SqlVersion::ALL {
+                for text in [text.as_bytes(), other.as_bytes()] {
+                    let whole_way = reading::read(text).and_then(|read| read.number(version));
+                    if let Some(short) = reading::Short::read(text) {
+                        prop_assert_eq!(Some(short.number(version)), whole_way);
+                    }
+                    prop_assert_eq!(Number::json(text, version), whole_way);
+                }
             }
         }
 

@@ -22,6 +22,54 @@ impl Read {
     }
 }
 
+/// A number as most of them are: of few digits, without exponent.
+pub(super) struct Short {
+    coefficient: i64,
+    /// Digits behind the point.
+    scale: u32,
+}
+
+impl Short {
+    /// Reads `[-] digits [. digits]` of at most 18 characters; `None` for any other form and for longer ones.
+    #[inline]
+    pub(super) fn read(text: &[u8]) -> Option<Self> {
+        /// So that no coefficient overflows.
+        const LEN_MAX: usize = 18;
+        if text.len() > LEN_MAX {
+            return None;
+        }
+        let (negative, unsigned) = match text.strip_prefix(b"-") {
+            Some(rest) => (true, rest),
+            None => (false, text),
+        };
+        let (mut coefficient, mut point) = (0_i64, None);
+        for (place, byte) in unsigned.iter().enumerate() {
+            match byte {
+                b'0'..=b'9' => coefficient = coefficient * 10 + i64::from(byte - b'0'),
+                b'.' if point.is_none() && place > 0 => point = Some(place),
+                _ => return None,
+            }
+        }
+        if !unsigned.last()?.is_ascii_digit() {
+            return None;
+        }
+        let scale = point.map_or(0, |point| unsigned.len() - point - 1);
+        Some(Self {
+            coefficient: if negative { -coefficient } else { coefficient },
+            scale: u32::try_from(scale).ok()?,
+        })
+    }
+
+    /// The number under a version, as [`Read::number`] gives it.
+    #[inline]
+    pub(super) fn number(self, version: SqlVersion) -> Number {
+        if self.scale == 0 {
+            return Number::Int(self.coefficient.into());
+        }
+        Number::from_decimal(Decimal::short(self.coefficient, self.scale), version)
+    }
+}
+
 /// Digits that are kept while reading: more than the 34 of a result, so that rounding sees the next ones.
 const KEPT_MAX: u32 = 37;
 
