@@ -45,8 +45,9 @@ mod tests;
 pub use config::{AdminConfig, AdminLimits};
 pub use server::{AdminServer, RunningAdmin, StartError};
 pub use spool::{
-    BacklogStatus, DamageStatus, FlushStatus, RecoveryStatus, SegmentStatus, SpoolStatus,
-    SpoolTotals, VerifyReport, VerifyState, VerifyStatus, WriterStatus,
+    BacklogStatus, CheckProgress, CheckStatus, DamageStatus, EndedCheck, FlushStatus,
+    RecoveryStatus, SegmentStatus, SpoolStatus, SpoolTotals, VerifyReport, VerifyState,
+    VerifyStatus, WriterStatus,
 };
 pub use state::{AdminState, Heartbeat, Readiness, SpoolVerifier};
 pub use status::{

@@ -106,6 +106,9 @@ pub struct WriterStatus {
     pub frames_damaged: u64,
     /// How long flushes take.
     pub flush: FlushStatus,
+    /// Readings of the whole spool that look for damage: by itself once in an hour, and on demand.
+    #[serde(default)]
+    pub check: CheckStatus,
     /// What the start found.
     pub recovery: RecoveryStatus,
 }
@@ -119,6 +122,53 @@ pub struct FlushStatus {
     /// Median of a measurement at the start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p50_seconds: Option<f64>,
+}
+
+/// Readings of the whole spool that look for damage.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct CheckStatus {
+    /// The one that is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub under_way: Option<CheckProgress>,
+    /// The last one that came to its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<EndedCheck>,
+}
+
+/// How far a reading of the whole spool is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct CheckProgress {
+    /// True when somebody asked for it; then it does not rest.
+    pub asked: bool,
+    /// How long it has been under way.
+    pub seconds: f64,
+    /// Segments that were read.
+    pub segments_read: u64,
+    /// Segments to be read.
+    pub segments: u64,
+    /// Bytes that were read.
+    pub bytes: u64,
+    /// Damaged places so far.
+    pub damaged: u64,
+}
+
+/// A reading of the whole spool that came to its end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct EndedCheck {
+    /// True when somebody asked for it.
+    pub asked: bool,
+    /// How long ago it ended.
+    pub ended_seconds_ago: f64,
+    /// How long it took.
+    pub seconds: f64,
+    /// Segments that were read.
+    pub segments: u64,
+    /// Bytes that were read.
+    pub bytes: u64,
+    /// Damaged places.
+    pub damaged: u64,
+    /// Segments that could not be read to their end, which is not damage.
+    pub unreadable: u64,
 }
 
 /// What opening the directory found.
@@ -160,6 +210,9 @@ pub enum VerifyState {
 pub struct VerifyStatus {
     /// How far it is.
     pub state: VerifyState,
+    /// How much of it is done, while it is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<CheckProgress>,
     /// What it found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<VerifyReport>,
@@ -187,6 +240,19 @@ pub struct VerifyReport {
     pub damage: Vec<DamageStatus>,
     /// All damaged places.
     pub damaged: u64,
+    /// Records that were owed and are lost to damage: here, or since the process began that has the spool open.
+    #[serde(default)]
+    pub lost_records: u64,
+    /// Records that are owed and lie in damage, and that the process may still have in memory, from where it delivers
+    /// them.
+    #[serde(default)]
+    pub undecided_records: u64,
+    /// Segments that could not be read to their end, which is not damage.
+    #[serde(default)]
+    pub unreadable: u64,
+    /// Why not, for the last of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// A place at which something lies that is no whole frame.

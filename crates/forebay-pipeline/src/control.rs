@@ -165,6 +165,23 @@ impl PipelineControl {
         self.shared.log_status.load_full()
     }
 
+    /// Has the whole log read and checked, as fast as the disk is while no lane waits for it. Returns the number of the
+    /// request, which [`LogCheckStatus::answered`](crate::LogCheckStatus::answered) reaches when the answer is there.
+    /// One request at a time: while one is not answered its number is returned.
+    pub fn check_log(&self) -> u64 {
+        let answered = self.log().map_or(0, |log| log.check.answered);
+        let asked = &self.shared.check_asked;
+        let swapped =
+            asked.compare_exchange(answered, answered + 1, Ordering::SeqCst, Ordering::SeqCst);
+        self.shared.sequencer_wake.wake();
+        swapped.map_or_else(|current| current, |before| before + 1)
+    }
+
+    /// The number of the last request to check the log, 0 before the first.
+    pub fn log_check_asked(&self) -> u64 {
+        self.shared.check_asked.load(Ordering::SeqCst)
+    }
+
     /// How full the log is. Without a log there is always room.
     pub fn overload(&self) -> OverloadStage {
         self.shared.overload_stage()

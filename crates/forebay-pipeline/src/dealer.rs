@@ -7,6 +7,7 @@ mod passes;
 mod remap;
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -203,6 +204,11 @@ impl Dealer {
         self.in_memory
     }
 
+    /// False when certainly none of these records of the log is in memory.
+    pub(crate) fn may_have(&mut self, seqs: &Range<u64>) -> bool {
+        self.budget.may_have(seqs)
+    }
+
     /// Bytes of the records of the log that are in memory.
     pub(crate) fn lane_bytes(&self) -> u64 {
         self.budget.used()
@@ -320,7 +326,7 @@ impl Dealer {
     /// A record of the log was settled: its place in the lane is free.
     pub(crate) fn settled(&mut self, settled: SettledLog) {
         let charge = u64::from(settled.charge);
-        self.budget.give_back(charge);
+        self.budget.give_back(settled.log, charge);
         self.in_memory -= 1;
         if let Some(Some(slot)) = self.slots.get_mut(settled.stream.index()) {
             slot.in_memory -= 1;

@@ -1,5 +1,9 @@
 //! Room in lanes for records of the log: what does not fit waits on the disk.
 
+use std::ops::Range;
+
+use crate::log_places::LogPlaces;
+
 /// Part of the whole that no stream can take from the others: one in so many.
 const RESERVE: u64 = 4;
 
@@ -16,6 +20,7 @@ pub(crate) struct LaneBudget {
     used: u64,
     /// Lanes of all streams.
     lanes: usize,
+    places: LogPlaces,
 }
 
 impl LaneBudget {
@@ -27,6 +32,7 @@ impl LaneBudget {
             reserve,
             used: 0,
             lanes: 0,
+            places: LogPlaces::default(),
         }
     }
 
@@ -60,13 +66,22 @@ impl LaneBudget {
         self.stream / lanes.max(1) as u64
     }
 
-    pub(crate) fn take(&mut self, bytes: u64) {
+    /// A record of the log comes into memory.
+    pub(crate) fn take(&mut self, log: u64, bytes: u64) {
         self.used += bytes;
+        self.places.enter(log);
     }
 
-    pub(crate) fn give_back(&mut self, bytes: u64) {
+    /// It is not in memory any more.
+    pub(crate) fn give_back(&mut self, log: u64, bytes: u64) {
         debug_assert!(self.used >= bytes, "more given back than taken");
         self.used -= bytes;
+        self.places.leave(log);
+    }
+
+    /// False when certainly none of these records is in memory.
+    pub(crate) fn may_have(&mut self, seqs: &Range<u64>) -> bool {
+        self.places.may_have(seqs)
     }
 
     pub(crate) fn used(&self) -> u64 {
@@ -84,12 +99,12 @@ mod tests {
         budget.change_lanes(0, 10);
         assert!(budget.fits(0, 5000, 10), "an empty lane takes any record");
         assert!(budget.fits(50, 50, 10) && !budget.fits(50, 51, 10));
-        budget.take(3000);
+        budget.take(1, 3000);
         // The rest is taken: only the guaranteed part of each lane is left.
         assert!(budget.fits(900, 0, 1) && !budget.fits(900, 1, 1));
         assert!(budget.fits(99, 1, 1));
         assert!(budget.is_half_free(50, 1) && !budget.is_half_free(51, 1));
-        budget.give_back(3000);
+        budget.give_back(1, 3000);
         assert!(budget.fits(900, 100, 1) && !budget.fits(900, 101, 1));
         assert!(budget.is_half_free(500, 1));
     }

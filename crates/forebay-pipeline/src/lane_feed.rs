@@ -75,7 +75,7 @@ impl LaneFeed {
                 self.lag = Some(Lag::from(record.log));
                 return false;
             }
-            budget.take(charge);
+            budget.take(record.log, charge);
             self.bytes += charge;
             self.tail.push(record);
             return true;
@@ -90,7 +90,7 @@ impl LaneFeed {
             part.overflow.get_or_insert(record.log);
             return false;
         }
-        budget.take(charge);
+        budget.take(record.log, charge);
         self.bytes += charge;
         after.push(record);
         true
@@ -117,7 +117,7 @@ impl LaneFeed {
         }
         lag.cursor = log + 1;
         self.release_stalled(log);
-        budget.take(charge);
+        budget.take(log, charge);
         self.bytes += charge;
         self.tail.push(make());
         Offered::Taken
@@ -188,7 +188,7 @@ impl LaneFeed {
     fn forget(&mut self, records: Vec<Record>, budget: &mut LaneBudget) -> usize {
         for record in &records {
             let charge = u64::from(record.charge);
-            budget.give_back(charge);
+            budget.give_back(record.log, charge);
             self.bytes -= charge;
         }
         records.len()

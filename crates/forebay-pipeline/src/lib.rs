@@ -23,6 +23,9 @@ mod intake;
 mod lane;
 mod lane_budget;
 mod lane_feed;
+mod log_check;
+mod log_damage;
+mod log_places;
 #[cfg(test)]
 mod log_simulation;
 mod log_status;
@@ -49,7 +52,9 @@ pub use config::PipelineConfig;
 pub use control::{Conservation, Pipeline, PipelineControl};
 pub use intake::Intake;
 pub use lane::{Lane, LaneTable};
-pub use log_status::{LogCondition, LogStatus, OverloadStage};
+pub use log_status::{
+    LogCheckProgress, LogCheckReport, LogCheckStatus, LogCondition, LogStatus, OverloadStage,
+};
 pub use record::{RECORD_OVERHEAD_BYTES, Record};
 pub use rule_book::TooManyRuleNames;
 pub use sequencer::{LogResult, LogTask, Sequencer};

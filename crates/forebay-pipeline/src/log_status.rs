@@ -1,8 +1,10 @@
 //! What can be seen of the log from outside: its figures, its condition, and how full it is.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_spool::{Backlog, Stat};
+use forebay_core::Time;
+use forebay_spool::{Backlog, Damage, Pages, Stat};
 
 /// Whether the log takes records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -103,6 +105,76 @@ pub struct LogStatus {
     pub waiting_records: usize,
     /// Publishes that were taken in mode `stored` because the log could not be written.
     pub fallback_records: u64,
+    /// Readings of the whole log.
+    pub check: LogCheckStatus,
+}
+
+/// Readings of the whole log that look for damage.
+#[derive(Debug, Clone, Default)]
+pub struct LogCheckStatus {
+    /// The one that is under way.
+    pub under_way: Option<LogCheckProgress>,
+    /// What the last one found.
+    pub last: Option<Arc<LogCheckReport>>,
+    /// The number of the last request that was answered, 0 before the first:
+    /// see [`PipelineControl::check_log`](crate::PipelineControl::check_log).
+    pub answered: u64,
+    /// The answer.
+    pub answer: Option<Arc<LogCheckReport>>,
+    /// Readings that came to their end.
+    pub ended: u64,
+    /// Bytes that were read, over all of them.
+    pub bytes: u64,
+}
+
+/// How far a reading of the whole log is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogCheckProgress {
+    /// True when somebody asked for it.
+    pub asked: bool,
+    /// When it began.
+    pub began: Time,
+    /// Segments that were read.
+    pub segments_read: u64,
+    /// Segments that there were when it began.
+    pub segments: u64,
+    /// Bytes that were read.
+    pub bytes: u64,
+    /// Damaged places so far.
+    pub damaged: u64,
+}
+
+/// What a reading of the whole log found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogCheckReport {
+    /// True when somebody asked for it.
+    pub asked: bool,
+    /// When it began.
+    pub began: Time,
+    /// When it ended.
+    pub ended: Time,
+    /// Segments that were read to their end.
+    pub segments: u64,
+    /// Frames that are right.
+    pub frames: u64,
+    /// Records in them.
+    pub records: u64,
+    /// Bytes of the frames that were read.
+    pub bytes: u64,
+    /// Damaged places, those of `pages` included.
+    pub damaged: u64,
+    /// The first ones of them.
+    pub damage: Vec<Damage>,
+    /// Segments, by number, with damaged pages that hold no records; the first ones.
+    pub pages: Vec<(u32, Pages)>,
+    /// Records that damage took since the process began, until the end of this reading.
+    pub lost: u64,
+    /// Records that are owed, cannot be read, and may be in memory, from where they are still delivered.
+    pub undecided: u64,
+    /// Segments that could not be read to their end. That is not damage.
+    pub unreadable: u64,
+    /// Why not, for the last of them.
+    pub error: Option<String>,
 }
 
 #[cfg(test)]

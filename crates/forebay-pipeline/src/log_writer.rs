@@ -25,7 +25,7 @@ use crate::dealer::Dealer;
 use crate::mutation::Mutation;
 use crate::rule_book::KnownRules;
 use crate::shared::{Finished, IdEvent, Released, Shared, Staged};
-use crate::{LogCondition, LogStatus, OverloadStage, Record};
+use crate::{LogCheckStatus, LogCondition, LogStatus, OverloadStage, Record};
 
 /// Records after which a group is closed at the end of the next publish.
 const GROUP_RECORDS: usize = 4096;
@@ -312,7 +312,12 @@ impl<F: Fs> LogWriter<F> {
     }
 
     /// How full the log is; the change is logged and told to whoever admits.
-    pub(crate) fn show(&mut self, dealer: &Dealer, read_error: Option<String>) -> LogStatus {
+    pub(crate) fn show(
+        &mut self,
+        dealer: &Dealer,
+        read_error: Option<String>,
+        check: LogCheckStatus,
+    ) -> LogStatus {
         let stat = self.spool.stat();
         let now = self.clock.now();
         if now >= self.next_backlog {
@@ -343,6 +348,7 @@ impl<F: Fs> LogWriter<F> {
             waiting_records: self.held(),
             fallback_records: self.fallback_records,
             backlog: self.backlog.clone(),
+            check,
             stat,
         }
     }

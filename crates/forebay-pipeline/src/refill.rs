@@ -15,6 +15,7 @@ use forebay_spool::{Read, ReadPlan, ReadTarget, Spool, StreamKey};
 
 use crate::dealer::{Dealer, Member};
 use crate::lane_feed::Offered;
+use crate::log_damage::LogDamage;
 #[cfg(test)]
 use crate::mutation::Mutation;
 use crate::rule_book::RETIRED;
@@ -136,6 +137,11 @@ impl<F: Fs> Refill<F> {
         self.task.take()
     }
 
+    /// True while a pass is under way: something is being read, or about to be.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.pass.is_some()
+    }
+
     /// Why the log could not be read the last time that it could not.
     pub(crate) fn read_error(&self) -> Option<String> {
         self.read_error.clone()
@@ -202,21 +208,13 @@ impl<F: Fs> Refill<F> {
         result: ReadResult<F::File>,
         spool: &mut Spool<F>,
         dealer: &mut Dealer,
+        damage: &mut LogDamage,
         now: Time,
     ) {
         for read in result.reads {
             match read {
                 Read::Records(records) => self.offer_all(records, dealer, now),
-                Read::Damage(damage) => {
-                    let lost = spool.report_damage(&damage, now);
-                    tracing::error!(
-                        segment = damage.slot,
-                        offset = damage.offset,
-                        bytes = damage.len,
-                        lost,
-                        "spool damaged: records are lost"
-                    );
-                }
+                Read::Damage(found) => damage.report(&found, spool, dealer, now),
             }
         }
         if let Some(error) = result.error {

@@ -12,6 +12,8 @@ use forebay_metrics::Registry;
 use forebay_spool::{DiskFs, Done, Job, Spool};
 
 use crate::dealer::Dealer;
+use crate::log_check::{CheckResult, CheckTask, LogCheck};
+use crate::log_damage::LogDamage;
 use crate::log_writer::LogWriter;
 use crate::refill::{ReadResult, ReadTask, Refill};
 use crate::shared::{Control, Shared, Staged, Wake};
@@ -31,6 +33,7 @@ pub struct LogTask<T>(Task<T>);
 enum Task<T> {
     Job(Job<T>),
     Read(Box<ReadTask<T>>),
+    Check(Box<CheckTask<T>>),
 }
 
 /// The result of a [`LogTask`], for [`Sequencer::finish_task`].
@@ -41,19 +44,22 @@ pub struct LogResult<T>(TaskResult<T>);
 enum TaskResult<T> {
     Job(Done<T>),
     Read(Box<ReadResult<T>>),
+    Check(Box<CheckResult<T>>),
 }
 
 impl<T: forebay_core::FsFile> LogTask<T> {
     /// True for reading, false for writing: the two may be done at the same time.
     pub fn reads(&self) -> bool {
-        matches!(self.0, Task::Read(_))
+        matches!(self.0, Task::Read(_) | Task::Check(_))
     }
 
-    /// Does the work. It may take long and may be done on any thread. `clock` is what flushes are timed with.
+    /// Does the work. It may take long and may be done on any thread. `clock` is what flushes and the reading that must
+    /// be paced are timed with.
     pub fn run<F: Fs<File = T>>(self, fs: &F, clock: &dyn Clock) -> LogResult<T> {
         LogResult(match self.0 {
             Task::Job(job) => TaskResult::Job(job.run_timed(fs, clock)),
             Task::Read(task) => TaskResult::Read(Box::new(task.run())),
+            Task::Check(task) => TaskResult::Check(Box::new(task.run(clock))),
         })
     }
 }
@@ -63,6 +69,8 @@ impl<T: forebay_core::FsFile> LogTask<T> {
 struct LogSide<F: Fs> {
     writer: LogWriter<F>,
     refill: Refill<F>,
+    check: LogCheck,
+    damage: LogDamage,
     next_show: Time,
 }
 
@@ -109,6 +117,8 @@ impl<F: Fs> Sequencer<F> {
         let mut log = Box::new(LogSide {
             writer: LogWriter::new(spool, Arc::clone(&shared), clock, registry),
             refill,
+            check: LogCheck::default(),
+            damage: LogDamage::default(),
             next_show: Time::ZERO,
         });
         log.count(&shared, &sequencer.dealer);
@@ -147,6 +157,9 @@ impl<F: Fs> Sequencer<F> {
             log.count(&self.shared, &self.dealer);
             if now >= log.next_show {
                 log.next_show = now + SHOW_INTERVAL;
+                let spool = &mut log.writer.spool;
+                log.damage.step(spool, &mut self.dealer, now);
+                log.count_lost(&self.shared, &self.dealer);
                 log.show(&self.shared, &self.dealer);
             }
         }
@@ -172,16 +185,31 @@ impl<F: Fs> Sequencer<F> {
     pub fn next_deadline(&self, now: Time) -> Time {
         self.log.as_ref().map_or(Time::NEVER, |log| {
             let refill = log.refill.next_deadline(&self.dealer, now);
-            log.writer.next_deadline().min(refill)
+            let check = match log.may_check(&self.shared) {
+                true => log.check.next_deadline(),
+                false => Time::NEVER,
+            };
+            log.writer.next_deadline().min(refill).min(check)
         })
     }
 
-    /// Work for the log that is to be done beside this thread. At most one task that reads and one that does not are
-    /// out at the same time.
+    /// Work for the log that is to be done beside this thread. At most one task that does not read and two that do are
+    /// out at the same time: one for lanes, and a short step of a check that nothing for lanes was ready before.
     pub fn take_task(&mut self, now: Time) -> Option<LogTask<F::File>> {
         let log = self.log.as_mut()?;
         if let Some(read) = log.refill.take_task() {
             return Some(LogTask(Task::Read(Box::new(read))));
+        }
+        if log.may_check(&self.shared) {
+            let request = self.shared.check_asked.load(Ordering::SeqCst);
+            let spool = &log.writer.spool;
+            let step = log.check.take_task(spool, &log.damage, request, now);
+            if log.check.take_news() {
+                log.show(&self.shared, &self.dealer);
+            }
+            if let Some(step) = step {
+                return Some(LogTask(Task::Check(Box::new(step))));
+            }
         }
         let job = log.writer.spool.take_job(now)?;
         Some(LogTask(Task::Job(job)))
@@ -199,9 +227,19 @@ impl<F: Fs> Sequencer<F> {
             }
             TaskResult::Read(read) => {
                 let spool = &mut log.writer.spool;
-                log.refill.take(*read, spool, &mut self.dealer, now);
+                let damage = &mut log.damage;
+                log.refill.take(*read, spool, &mut self.dealer, damage, now);
                 // What was read is counted as being in memory before the sink can see it.
-                log.count(&self.shared, &self.dealer);
+                log.count_lost(&self.shared, &self.dealer);
+            }
+            TaskResult::Check(step) => {
+                let spool = &mut log.writer.spool;
+                let damage = &mut log.damage;
+                log.check.take(*step, spool, &mut self.dealer, damage, now);
+                log.count_lost(&self.shared, &self.dealer);
+                if log.check.take_news() {
+                    log.show(&self.shared, &self.dealer);
+                }
             }
         }
     }
@@ -309,8 +347,21 @@ impl<F: Fs> LogSide<F> {
         shared.counts.owed.store(owed, Ordering::SeqCst);
     }
 
+    /// The same, and counts what damage took: these records have come to their end.
+    fn count_lost(&mut self, shared: &Shared, dealer: &Dealer) {
+        self.count(shared, dealer);
+        let lost = self.damage.take_lost();
+        shared.counts.failed.fetch_add(lost, Ordering::SeqCst);
+    }
+
+    /// Checking the log waits for lanes that are being filled, and what a stop finds in the log stays there.
+    fn may_check(&self, shared: &Shared) -> bool {
+        !self.refill.is_busy() && !shared.draining.load(Ordering::Relaxed)
+    }
+
     fn show(&mut self, shared: &Shared, dealer: &Dealer) {
-        let status = self.writer.show(dealer, self.refill.read_error());
+        let check = self.check.status();
+        let status = self.writer.show(dealer, self.refill.read_error(), check);
         shared.log_status.store(Some(Arc::new(status)));
     }
 }

@@ -52,10 +52,10 @@ struct Helpers<F: Fs> {
 
 impl<F: Fs> Helpers<F> {
     fn start(fs: Arc<F>, wake: &Unparker, clock: &Arc<dyn Clock>) -> io::Result<Self> {
-        let (done, results) = bounded(2);
+        let (done, results) = bounded(3);
         let helper = |name: &str| {
-            // One task of each kind is out at a time, so nobody ever waits for a channel.
-            let (tasks, inbox) = bounded::<LogTask<F::File>>(1);
+            // One task of each kind is out at a time, two of which read, so nobody ever waits for a channel.
+            let (tasks, inbox) = bounded::<LogTask<F::File>>(2);
             let (fs, done, wake) = (Arc::clone(&fs), done.clone(), wake.clone());
             let clock = Arc::clone(clock);
             let thread = std::thread::Builder::new()

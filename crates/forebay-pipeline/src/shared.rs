@@ -183,6 +183,8 @@ pub(crate) struct Shared {
     /// How full the log is, as an [`OverloadStage`].
     pub(crate) overload: AtomicU8,
     pub(crate) log_status: ArcSwapOption<LogStatus>,
+    /// The number of the newest request to read the whole log.
+    pub(crate) check_asked: AtomicU64,
     /// At most two entries per stream in use and map change.
     pub(crate) control: Mailbox<Control>,
     /// At most one entry of each kind per stream in use.
@@ -213,6 +215,7 @@ impl Shared {
             settled: Mailbox::new(),
             overload: AtomicU8::new(0),
             log_status: ArcSwapOption::empty(),
+            check_asked: AtomicU64::new(0),
             control: Mailbox::new(),
             events: Mailbox::new(),
             sequencer_wake: WakeSlot::default(),

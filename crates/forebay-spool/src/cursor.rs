@@ -45,6 +45,14 @@ pub(crate) enum Piece {
     Damage(Damage),
 }
 
+/// Where a cursor stands.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Position {
+    offset: u64,
+    next_frame: u64,
+    seq: u64,
+}
+
 /// A position in a segment. The segment is not used again while there is one.
 #[derive(Debug)]
 pub(crate) struct Cursor<T> {
@@ -75,6 +83,21 @@ impl<T: FsFile> Cursor<T> {
             next_frame: header.base_frame,
             seq: header.base_seq,
         }
+    }
+
+    pub(crate) fn position(&self) -> Position {
+        Position {
+            offset: self.scanner.offset(),
+            next_frame: self.next_frame,
+            seq: self.seq,
+        }
+    }
+
+    /// Goes to where another cursor of the same segment stood.
+    pub(crate) fn go_to(&mut self, position: Position) {
+        self.scanner.go_to(position.offset, position.next_frame);
+        self.next_frame = position.next_frame;
+        self.seq = position.seq;
     }
 
     pub(crate) fn seqs(&self) -> Range<u64> {

@@ -8,6 +8,7 @@ use forebay_core::{Clock, Fs, FsError, FsErrorKind, FsFile as _, OpenMode, Time}
 
 use crate::backlog;
 use crate::checkpoint;
+use crate::damage::Copying;
 use crate::flush_timing::FlushTiming;
 use crate::segment::{Footer, Kind, PAGE, SegmentHeader};
 use crate::spool::{AHEAD_SEGMENTS, RESERVE_SEGMENTS, Spare, Spool};
@@ -49,6 +50,7 @@ enum Work<T> {
     TimeFlushes {
         dir: PathBuf,
     },
+    Quarantine(Copying<T>),
     Allocate {
         dir: PathBuf,
         slot: u32,
@@ -79,6 +81,7 @@ enum Outcome<T> {
     Remove(u32, Result<(), FsError>),
     /// `None` when there was no clock.
     TimeFlushes(Result<Option<FlushTiming>, FsError>),
+    Quarantine(Result<u64, FsError>),
     Allocate {
         slot: u32,
         size: u64,
@@ -87,7 +90,7 @@ enum Outcome<T> {
 }
 
 impl<T> Done<T> {
-    /// The error, when the work failed. It is tried again by itself.
+    /// The error, when the work failed. What the log needs is tried again by itself.
     pub fn error(&self) -> Option<&FsError> {
         match &self.outcome {
             Outcome::Checkpoint { result, .. }
@@ -95,6 +98,7 @@ impl<T> Done<T> {
             | Outcome::Remove(_, result) => result.as_ref().err(),
             Outcome::Allocate { result, .. } => result.as_ref().err(),
             Outcome::TimeFlushes(result) => result.as_ref().err(),
+            Outcome::Quarantine(result) => result.as_ref().err(),
         }
     }
 }
@@ -142,6 +146,7 @@ impl<T: forebay_core::FsFile> Job<T> {
                     .map(|clock| FlushTiming::measure(fs, &dir, clock))
                     .transpose(),
             ),
+            Work::Quarantine(copying) => Outcome::Quarantine(copying.run(fs)),
             Work::Remove { dir, slot } => Outcome::Remove(slot, remove(fs, &dir, slot)),
             Work::Allocate {
                 dir,
@@ -272,6 +277,7 @@ impl<F: Fs> Spool<F> {
             .or_else(|| self.seal_work())
             .or_else(|| self.remove_work(now))
             .or_else(|| self.allocate_work(now))
+            .or_else(|| self.copies.pop_front().map(Work::Quarantine))
             .or_else(|| self.time_work())?;
         self.job_running = true;
         Some(Job { work })
@@ -432,6 +438,8 @@ impl<F: Fs> Spool<F> {
             Outcome::Seal(_) => {}
             // A device that cannot be measured shows that elsewhere.
             Outcome::TimeFlushes(result) => self.flush_timing = result.ok().flatten(),
+            // Without a copy there is less to look at, and nothing else changes.
+            Outcome::Quarantine(result) => self.quarantined += result.unwrap_or(0),
             Outcome::Remove(slot, result) => {
                 if result.is_err() {
                     self.discarded.push_back(slot);

@@ -71,7 +71,7 @@ mod tests;
 mod wire;
 
 pub use backlog::{Backlog, Settled, StreamId};
-pub use check::{CheckPlan, Checked};
+pub use check::{CheckMark, CheckPlan, CheckScope, Checked, Pages};
 pub use checkpoint::Totals;
 pub use config::Config;
 pub use cursor::Damage;
@@ -81,7 +81,7 @@ pub use flush_timing::FlushTiming;
 pub use frame::Group;
 pub use job::{Done, Job};
 pub use lossy::{LossyFile, LossyFs};
-pub use offline::{CheckpointState, Inspected, Verified, inspect, stat, verify, verify_beside};
+pub use offline::{CheckpointState, Inspected, Verified, inspect, stat, verify};
 pub use open_ids::{Event, OpenIds};
 pub use progress::{FramePlace, OpenPhase, Progress};
 pub use reader::{Read, ReadPlan, ReadTarget};

@@ -14,9 +14,8 @@ use crate::directory::{Files, Found, Loaded, classify, load_checkpoints, newest_
 use crate::error::OpenError;
 use crate::meta::Meta;
 use crate::replay::{Log, Replay, read_footer};
-use crate::segment::{PAGE, SegmentHeader};
 use crate::spool::Segment;
-use crate::wire::{narrow, read_full};
+use crate::wire::read_full;
 
 /// What one of the two checkpoint files holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,10 +104,10 @@ impl Verified {
     }
 }
 
-/// Bytes after which a reading lets others have the disk.
-const PAUSE_BYTES: u64 = 1 << 20;
+/// Bytes that are read at once.
+const STEP_BYTES: u64 = 1 << 20;
 
-/// A directory as it was read; with its lock nobody else uses it while this exists.
+/// A directory as it was read. Where it has a lock file nobody else uses it while this exists.
 struct Closed<F: Fs> {
     _lock: Option<F::Lock>,
     meta: Meta,
@@ -119,11 +118,6 @@ struct Closed<F: Fs> {
 
 impl<F: Fs> Closed<F> {
     fn open(fs: &F, dir: &Path) -> Result<Self, OpenError> {
-        Self::read(fs, dir, true)
-    }
-
-    /// Without the lock what is read may be of different moments.
-    fn read(fs: &F, dir: &Path, locked: bool) -> Result<Self, OpenError> {
         let names = fs.list(dir).map_err(|error| match error.kind {
             FsErrorKind::NotFound => OpenError::Missing(dir.to_owned()),
             _ => error.into(),
@@ -132,7 +126,7 @@ impl<F: Fs> Closed<F> {
         if !has(crate::meta::NAME) {
             return Err(OpenError::NotASpool(dir.to_owned()));
         }
-        let lock = match (locked && has("LOCK")).then(|| fs.lock(&dir.join("LOCK"))) {
+        let lock = match has("LOCK").then(|| fs.lock(&dir.join("LOCK"))) {
             None => None,
             Some(Ok(lock)) => Some(lock),
             Some(Err(error)) if error.kind == FsErrorKind::Locked => {
@@ -219,35 +213,7 @@ pub fn inspect<F: Fs>(fs: &F, dir: &Path) -> Result<Inspected, OpenError> {
 /// [`OpenError::Locked`] while a process uses the directory, [`OpenError::Missing`] and [`OpenError::NotASpool`] when
 /// there is none, and when something cannot be read, which is not damage.
 pub fn verify<F: Fs>(fs: &F, dir: &Path) -> Result<Verified, OpenError> {
-    check(Closed::open(fs, dir)?, &mut || {})
-}
-
-/// As [`verify`], beside the process that uses the directory, or another thread of it. What looks damaged only because
-/// it was written or used again meanwhile is left out, so what is reported was damaged twice. `pause` is called after
-/// every MiB, so that the reading can leave the disk to others.
-///
-/// # Errors
-/// [`OpenError::Missing`] and [`OpenError::NotASpool`] when there is no spool, and when something cannot be read, which
-/// is not damage.
-pub fn verify_beside<F: Fs>(
-    fs: &F,
-    dir: &Path,
-    pause: &mut dyn FnMut(),
-) -> Result<Verified, OpenError> {
-    let first = check(Closed::read(fs, dir, false)?, pause)?;
-    if first.is_sound() {
-        return Ok(first);
-    }
-    let mut again = check(Closed::read(fs, dir, false)?, pause)?;
-    let places: BTreeSet<(u64, u64)> = first.damaged.iter().map(place).collect();
-    again.damaged.retain(|one| places.contains(&place(one)));
-    let in_both = |first: &[u32], again: &mut Vec<u32>| again.retain(|slot| first.contains(slot));
-    in_both(&first.headers_damaged, &mut again.headers_damaged);
-    in_both(&first.footers_damaged, &mut again.footers_damaged);
-    if again.damaged.is_empty() {
-        again.lost_records = 0;
-    }
-    Ok(again)
+    check(Closed::open(fs, dir)?)
 }
 
 /// Says what the next start would find, without reading more than it would, and changes nothing.
@@ -296,7 +262,7 @@ fn place(damage: &Damage) -> (u64, u64) {
     (damage.epoch, damage.offset)
 }
 
-fn check<F: Fs>(mut closed: Closed<F>, pause: &mut dyn FnMut()) -> Result<Verified, OpenError> {
+fn check<F: Fs>(mut closed: Closed<F>) -> Result<Verified, OpenError> {
     let found = std::mem::take(&mut closed.files.live);
     let (mut replay, live) = replay(&closed, found)?;
     let mut report = Verified {
@@ -316,14 +282,12 @@ fn check<F: Fs>(mut closed: Closed<F>, pause: &mut dyn FnMut()) -> Result<Verifi
     };
     let mut lost = replay.report.lost;
     for segment in live.values() {
-        let mut plan = CheckPlan::new(segment);
-        let mut whole = true;
+        let mut plan = CheckPlan::new(segment, std::sync::Arc::default());
         loop {
-            match plan.step(PAUSE_BYTES)? {
-                Checked::Right => pause(),
+            match plan.step(STEP_BYTES)? {
+                Checked::Right => {}
                 Checked::End => break,
                 Checked::Damage(damage) => {
-                    whole = false;
                     let before = replay.unsettled.len();
                     replay
                         .unsettled
@@ -336,17 +300,10 @@ fn check<F: Fs>(mut closed: Closed<F>, pause: &mut dyn FnMut()) -> Result<Verifi
         report.frames += plan.frames();
         report.records += plan.records();
         report.bytes += plan.bytes();
-        let slot = segment.header.slot;
-        if !has_header(&*segment.file, slot)? {
-            report.headers_damaged.push(slot);
-        }
-        let footer = read_footer(&*segment.file, &segment.header)?;
-        let agrees = footer.is_none_or(|footer| {
-            footer.end_frame != segment.end_frame || footer.headers_crc == plan.headers_crc()
-        });
-        if whole && !agrees {
-            report.footers_damaged.push(slot);
-        }
+        let pages = plan.pages()?;
+        let slot = plan.slot();
+        report.headers_damaged.extend(pages.header.then_some(slot));
+        report.footers_damaged.extend(pages.footer.then_some(slot));
     }
     // What recovery would find beside that: frames that lie nowhere.
     let places: BTreeSet<(u64, u64)> = report.damaged.iter().map(place).collect();
@@ -358,11 +315,4 @@ fn check<F: Fs>(mut closed: Closed<F>, pause: &mut dyn FnMut()) -> Result<Verifi
     report.unsettled_records = replay.unsettled.len();
     report.backlog = replay.book.sum(&replay.unsettled);
     Ok(report)
-}
-
-fn has_header<T: forebay_core::FsFile>(file: &T, slot: u32) -> Result<bool, OpenError> {
-    let mut page = vec![0; narrow(PAGE)];
-    let read = read_full(file, &mut page, 0)?;
-    page.truncate(read);
-    Ok(SegmentHeader::decode(&page).is_some_and(|header| header.slot == slot))
 }

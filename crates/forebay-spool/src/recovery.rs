@@ -155,6 +155,7 @@ impl<F: Fs> Spool<F> {
             allocating: None,
             allocate_at: now,
             quarantined: 0,
+            copies: VecDeque::new(),
             known_damage: BTreeSet::new(),
             flushes_wanted: false,
             flush_timing: None,

@@ -69,6 +69,17 @@ impl<T: FsFile> Scanner<T> {
         self.next_frame
     }
 
+    /// Where the next item begins.
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Goes to an offset at which an item begins, and whose frame has at least this number.
+    pub(crate) fn go_to(&mut self, offset: u64, next_frame: u64) {
+        self.offset = offset;
+        self.next_frame = next_frame;
+    }
+
     /// The next item. After [`Item::End`] it is that again.
     pub(crate) fn next(&mut self) -> Result<Item, FsError> {
         let offset = self.offset;

@@ -11,6 +11,7 @@ use roaring::RoaringTreemap;
 use crate::backlog::{Book, Count, DeltaCounts};
 use crate::checkpoint::Totals;
 use crate::config::Config;
+use crate::damage::Copying;
 use crate::error::AppendError;
 use crate::flush_timing::FlushTiming;
 use crate::frame::{Delta, FrameBuffer, Group, HEADER};
@@ -152,7 +153,9 @@ pub struct Spool<F: Fs> {
     pub(crate) job_running: bool,
     pub(crate) allocating: Option<u32>,
     pub(crate) allocate_at: Time,
+    /// Bytes of damaged places that were copied, and those that wait for it.
     pub(crate) quarantined: u64,
+    pub(crate) copies: VecDeque<Copying<F::File>>,
     /// Places of which damage was reported: epoch and offset.
     pub(crate) known_damage: BTreeSet<(u64, u64)>,
     pub(crate) flushes_wanted: bool,

@@ -40,7 +40,7 @@ impl Dealer {
         for record in taken.records.into_iter().chain(returned) {
             if record.in_log {
                 lag = Some(lag.unwrap_or(record.log).min(record.log));
-                self.budget.give_back(u64::from(record.charge));
+                self.budget.give_back(record.log, u64::from(record.charge));
                 slot.in_memory -= 1;
                 self.in_memory -= 1;
             } else {

@@ -30,7 +30,7 @@ use crate::config::Config;
 pub use drain::Stopped;
 pub(crate) use fatal::end_process_when_vital_threads_panic;
 pub(crate) use run::run;
-use spool::{Opened, Verifier};
+use spool::Opened;
 pub(crate) use spool::{report_of, status_of_directory};
 use status::StatusSource;
 
@@ -333,8 +333,8 @@ fn start_admin(
     .with_heartbeat(sequencing.heartbeat("sequencer"))
     .with_heartbeat(sending.heartbeat("sender"))
     .with_heartbeat(Heartbeat::new("ingest", move || watched.last_ingest_tick()));
-    if status.has_spool() {
-        state = state.with_verifier(Verifier::new(&config.spool.dir, clock));
+    if let Some(verifier) = status.verifier() {
+        state = state.with_verifier(verifier);
     }
     AdminServer::start(AdminConfig::new(bind), state)
         .map(Some)

@@ -92,9 +92,10 @@ impl StatusSource {
         }
     }
 
-    /// Whether anything is kept in a spool.
-    pub(super) fn has_spool(&self) -> bool {
-        self.recovery.is_some()
+    /// What reads the whole spool on demand, where anything is kept in one.
+    pub(super) fn verifier(&self) -> Option<spool::Verifier> {
+        let verifier = || spool::Verifier::new(self.control.clone(), Arc::clone(&self.clock));
+        self.recovery.is_some().then(verifier)
     }
 
     /// True while the spool cannot be written and publishes wait for it.
@@ -151,7 +152,8 @@ impl StatusSource {
     fn spool(&self) -> Option<SpoolStatus> {
         let log = self.control.log()?;
         let mut status = spool::status_of(&log.stat, &log.backlog, self.clock.wall_millis());
-        status.writer = Some(spool::writer_of(&log, self.recovery.unwrap_or_default()));
+        let recovery = self.recovery.unwrap_or_default();
+        status.writer = Some(spool::writer_of(&log, recovery, self.clock.now()));
         Some(status)
     }
 

@@ -9,6 +9,9 @@ pub(in crate::cli) enum SpoolCommand {
     /// Show what is kept in the spool: how much, for which streams, since when
     Stat(SpoolArguments),
     /// Read the whole spool and check every frame; exit code 1 when something is damaged
+    ///
+    /// Where a process has the spool open, that process reads it: it counts what is damaged, keeps a copy of it beside
+    /// the spool, and gives up the records that lay there and that it does not have in memory.
     Verify(SpoolArguments),
 }
 

@@ -70,8 +70,9 @@ async fn verify(arguments: &SpoolArguments) -> Outcome {
         None => ask_to_verify(&place).await?,
     };
     show(arguments, &report, || text::verify(&report))?;
-    Ok(match report.damaged {
-        0 => Exit::Done,
+    Ok(match (report.damaged, report.unreadable) {
+        (0, 0) => Exit::Done,
+        (0, _) => Exit::InputOutput,
         _ => Exit::Failed,
     })
 }

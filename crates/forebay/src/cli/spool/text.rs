@@ -1,6 +1,6 @@
 //! The figures of a spool in words.
 
-use forebay_admin::{SpoolStatus, VerifyReport, WriterStatus};
+use forebay_admin::{CheckStatus, SpoolStatus, VerifyReport, WriterStatus};
 
 use crate::config::units::DisplaySize;
 
@@ -125,6 +125,7 @@ fn writing(writer: &WriterStatus) -> Vec<String> {
             millis(writer.flush.p50_seconds)
         ),
     );
+    row("checked", checked(&writer.check));
     let recovery = &writer.recovery;
     row(
         "recovered",
@@ -140,6 +141,38 @@ fn writing(writer: &WriterStatus) -> Vec<String> {
         ),
     );
     lines
+}
+
+/// The readings that look for damage.
+fn checked(check: &CheckStatus) -> String {
+    let last = check.last.as_ref().map(|last| {
+        let unreadable = match last.unreadable {
+            0 => String::new(),
+            count => format!(", {count} segments that could not be read"),
+        };
+        format!(
+            "{:.0} s ago: {} segments, {}, {} damaged places{unreadable}",
+            last.ended_seconds_ago,
+            last.segments,
+            size(last.bytes),
+            last.damaged
+        )
+    });
+    let under_way = check.under_way.as_ref().map(|now| {
+        format!(
+            "under way for {:.0} s: {} of {} segments, {}, {} damaged places",
+            now.seconds,
+            now.segments_read,
+            now.segments,
+            size(now.bytes),
+            now.damaged
+        )
+    });
+    let parts: Vec<String> = last.into_iter().chain(under_way).collect();
+    match parts.is_empty() {
+        true => "not yet".to_owned(),
+        false => parts.join("; "),
+    }
 }
 
 /// What reading everything found.
@@ -167,17 +200,37 @@ pub(super) fn verify(report: &VerifyReport) -> Vec<String> {
     if report.damaged > shown {
         lines.push(format!("and {} more", report.damaged - shown));
     }
-    lines.push(match report.damaged {
-        0 => "every frame is whole".to_owned(),
-        1 => "1 place is damaged".to_owned(),
-        count => format!("{count} places are damaged"),
-    });
+    if report.unreadable > 0 {
+        lines.push(format!(
+            "{} segments could not be read to their end: {}",
+            report.unreadable,
+            report.error.as_deref().unwrap_or("no reason was given")
+        ));
+    }
+    match (report.damaged, report.unreadable) {
+        (0, 0) => lines.push("every frame is whole".to_owned()),
+        (0, _) => {}
+        (1, _) => lines.push("1 place is damaged".to_owned()),
+        (count, _) => lines.push(format!("{count} places are damaged")),
+    }
+    if report.lost_records > 0 {
+        lines.push(format!(
+            "{} records that were owed are lost",
+            report.lost_records
+        ));
+    }
+    if report.undecided_records > 0 {
+        lines.push(format!(
+            "{} records that lie there are still owed, and delivered as far as the process has them in memory",
+            report.undecided_records
+        ));
+    }
     lines
 }
 
 #[cfg(test)]
 mod tests {
-    use forebay_admin::{BacklogStatus, DamageStatus};
+    use forebay_admin::{BacklogStatus, CheckProgress, DamageStatus, EndedCheck};
 
     use super::*;
 
@@ -225,7 +278,7 @@ mod tests {
 
     #[test]
     fn damage_is_counted_beyond_what_is_listed() {
-        let report = VerifyReport {
+        let mut report = VerifyReport {
             damage: vec![DamageStatus {
                 segment: 3,
                 offset: 4096,
@@ -242,6 +295,48 @@ mod tests {
             "damaged: segment 00000003 at 4096, 512 bytes, sequence numbers 7 to 8"
         );
         assert_eq!(lines[2..], ["and 1 more", "2 places are damaged"]);
+        report.lost_records = 2;
+        report.undecided_records = 5;
+        let lines = verify(&report);
+        assert_eq!(lines[4], "2 records that were owed are lost");
+        assert!(lines[5].starts_with("5 records that lie there are still owed"));
         assert_eq!(verify(&VerifyReport::default())[1], "every frame is whole");
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_not_called_whole() {
+        let report = VerifyReport {
+            unreadable: 1,
+            error: Some("read 00000003.seg: broken".to_owned()),
+            ..VerifyReport::default()
+        };
+        assert_eq!(
+            verify(&report)[1..],
+            ["1 segments could not be read to their end: read 00000003.seg: broken"]
+        );
+    }
+
+    #[test]
+    fn checks_are_shown_as_far_as_they_are() {
+        let mut check = CheckStatus::default();
+        assert_eq!(checked(&check), "not yet");
+        check.under_way = Some(CheckProgress {
+            seconds: 2.4,
+            segments_read: 3,
+            segments: 12,
+            bytes: 3 << 20,
+            ..CheckProgress::default()
+        });
+        let now = "under way for 2 s: 3 of 12 segments, 3.0 MiB, 0 damaged places";
+        assert_eq!(checked(&check), now);
+        check.last = Some(EndedCheck {
+            ended_seconds_ago: 1800.0,
+            segments: 12,
+            bytes: 12 << 20,
+            damaged: 1,
+            ..EndedCheck::default()
+        });
+        let last = "1800 s ago: 12 segments, 12.0 MiB, 1 damaged places";
+        assert_eq!(checked(&check), format!("{last}; {now}"));
     }
 }

@@ -26,7 +26,7 @@ pub(in crate::server) fn register(
     });
     registry.on_scrape(move || {
         if let Some(log) = control.log() {
-            gauges.set(&log);
+            gauges.set(&log, &*clock);
             streams
                 .lock()
                 .expect("no panic while the gauges are set")
@@ -45,6 +45,9 @@ struct Gauges {
     flush_errors: Counter,
     damaged: Counter,
     lost: Counter,
+    checks: Counter,
+    check_bytes: Counter,
+    check_ended: Gauge,
 }
 
 impl Gauges {
@@ -91,10 +94,24 @@ impl Gauges {
                 "Acknowledged records that damage of the disk took. Anything but 0 is an alarm.",
                 &[],
             ),
+            checks: registry.counter(
+                "forebay_spool_checks_total",
+                "Readings of the whole spool in search of damage that came to their end.",
+                &[],
+            ),
+            check_bytes: registry.counter(
+                "forebay_spool_check_bytes_total",
+                "Bytes that these readings have read.",
+                &[],
+            ),
+            check_ended: gauge(
+                "forebay_spool_check_ended_timestamp_seconds",
+                "When the last of these readings ended, in seconds since the Unix epoch; 0 before the first.",
+            ),
         }
     }
 
-    fn set(&self, log: &LogStatus) {
+    fn set(&self, log: &LogStatus, clock: &dyn Clock) {
         let stat = &log.stat;
         self.limit.set(stat.limit_bytes as f64);
         self.unsettled.set(stat.unsettled_records as f64);
@@ -116,6 +133,12 @@ impl Gauges {
         self.flush_errors.absolute(stat.counters.flush_errors);
         self.damaged.absolute(stat.counters.frames_damaged);
         self.lost.absolute(stat.counters.records_lost);
+        self.checks.absolute(log.check.ended);
+        self.check_bytes.absolute(log.check.bytes);
+        if let Some(last) = &log.check.last {
+            let age = clock.now().since(last.ended).as_secs_f64();
+            self.check_ended.set(clock.wall_millis() as f64 / 1000.0 - age);
+        }
     }
 }
 

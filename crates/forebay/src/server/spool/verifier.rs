@@ -1,117 +1,58 @@
-//! Reading the whole spool on demand, beside the thread that writes it.
+//! Reading the whole spool on demand. The pipeline does it, which owns the spool: what is found is also counted, kept
+//! for people to look at, and given up where nobody has it any more.
 
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
-use std::time::Duration;
+use std::sync::Arc;
 
 use forebay_admin::{SpoolVerifier, VerifyState, VerifyStatus};
 use forebay_core::Clock;
-use forebay_spool::ReadOnlyDisk;
+use forebay_pipeline::PipelineControl;
 
-use super::report_of;
+use super::view::{progress_of, report_of_check};
 
-/// Longest pause after a MiB.
-const PAUSE_MAX: Duration = Duration::from_millis(100);
-
-/// One reading at a time, and what the last one found.
-#[derive(Clone)]
+/// Asks the pipeline, and tells what it answered.
 pub(in crate::server) struct Verifier {
-    dir: PathBuf,
+    control: PipelineControl,
     clock: Arc<dyn Clock>,
-    status: Arc<Mutex<VerifyStatus>>,
 }
 
 impl Verifier {
     /// For the spool of this process.
-    pub(in crate::server) fn new(dir: &Path, clock: &Arc<dyn Clock>) -> Self {
-        Self {
-            dir: dir.to_owned(),
-            clock: Arc::clone(clock),
-            status: Arc::default(),
-        }
+    pub(in crate::server) fn new(control: PipelineControl, clock: Arc<dyn Clock>) -> Self {
+        Self { control, clock }
     }
 
-    fn set(&self, status: VerifyStatus) -> VerifyStatus {
-        let mut shown = self.status.lock().unwrap_or_else(PoisonError::into_inner);
-        shown.clone_from(&status);
-        status
-    }
-
-    /// Reads everything.
-    fn read(&self) -> VerifyStatus {
-        let began = self.clock.now();
-        let mut read_since = began;
-        // Of ten parts of the time the disk is left to the writer for nine.
-        let mut pause = || {
-            let busy = self.clock.now().since(read_since);
-            thread::park_timeout((busy * 9).min(PAUSE_MAX));
-            read_since = self.clock.now();
+    /// The state of the request with this number; 0 when there was none.
+    fn status_of(&self, request: u64) -> VerifyStatus {
+        let Some(log) = self.control.log().filter(|_| request > 0) else {
+            return VerifyStatus::default();
         };
-        match forebay_spool::verify_beside(&ReadOnlyDisk, &self.dir, &mut pause) {
-            Ok(found) => {
-                let report = report_of(&found, &self.dir, self.clock.now().since(began));
-                if report.damaged > 0 {
-                    tracing::error!(places = report.damaged, "the spool is damaged");
-                } else {
-                    tracing::info!(bytes = report.bytes, "the spool was read: it is whole");
-                }
-                VerifyStatus {
-                    state: VerifyState::Done,
-                    report: Some(report),
-                    error: None,
-                }
-            }
-            Err(error) => failed(&error),
+        let check = &log.check;
+        if check.answered < request {
+            let under_way = check.under_way.as_ref().filter(|progress| progress.asked);
+            return VerifyStatus {
+                state: VerifyState::Running,
+                progress: under_way.map(|progress| progress_of(progress, self.clock.now())),
+                ..VerifyStatus::default()
+            };
+        }
+        let dir = &log.stat.dir;
+        VerifyStatus {
+            state: VerifyState::Done,
+            report: check
+                .answer
+                .as_ref()
+                .map(|report| report_of_check(report, dir)),
+            ..VerifyStatus::default()
         }
     }
 }
 
 impl SpoolVerifier for Verifier {
     fn begin(&self) -> VerifyStatus {
-        let running = VerifyStatus {
-            state: VerifyState::Running,
-            ..VerifyStatus::default()
-        };
-        {
-            let mut shown = self.status.lock().unwrap_or_else(PoisonError::into_inner);
-            if shown.state == VerifyState::Running {
-                return shown.clone();
-            }
-            shown.clone_from(&running);
-        }
-        let reader = self.clone();
-        let thread = thread::Builder::new().name("spool-verify".into());
-        match thread.spawn(move || {
-            let ended = EndsReading(&reader);
-            ended.0.set(reader.read());
-        }) {
-            Ok(_) => running,
-            Err(error) => self.set(failed(&error)),
-        }
+        self.status_of(self.control.check_log())
     }
 
     fn status(&self) -> VerifyStatus {
-        let shown = self.status.lock().unwrap_or_else(PoisonError::into_inner);
-        shown.clone()
-    }
-}
-
-/// A reading that panics is over as well.
-struct EndsReading<'v>(&'v Verifier);
-
-impl Drop for EndsReading<'_> {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            self.0.set(failed(&"the reading thread panicked"));
-        }
-    }
-}
-
-fn failed(error: &dyn std::fmt::Display) -> VerifyStatus {
-    VerifyStatus {
-        state: VerifyState::Failed,
-        report: None,
-        error: Some(error.to_string()),
+        self.status_of(self.control.log_check_asked())
     }
 }

@@ -4,12 +4,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use forebay_admin::{
-    BacklogStatus, DamageStatus, FlushStatus, RecoveryStatus, SegmentStatus, SpoolStatus,
+    BacklogStatus, CheckProgress, CheckStatus, DamageStatus, EndedCheck, FlushStatus, RecoveryStatus, SegmentStatus, SpoolStatus,
     SpoolTotals, VerifyReport, WriterStatus,
 };
-use forebay_core::Fs;
-use forebay_pipeline::LogStatus;
-use forebay_spool::{Backlog, DiskFs, Inspected, Stat, Totals, Verified};
+use forebay_core::{Fs, Time};
+use forebay_pipeline::{LogCheckProgress, LogCheckReport, LogCheckStatus, LogStatus};
+use forebay_spool::{Backlog, Damage, DiskFs, Inspected, Stat, Totals, Verified};
 
 use super::Opened;
 
@@ -108,7 +108,11 @@ pub(crate) fn status_of_directory(seen: &Inspected, dir: &Path, wall_ms: i64) ->
 }
 
 /// What the running process adds.
-pub(in crate::server) fn writer_of(log: &LogStatus, recovery: RecoveryStatus) -> WriterStatus {
+pub(in crate::server) fn writer_of(
+    log: &LogStatus,
+    recovery: RecoveryStatus,
+    now: Time,
+) -> WriterStatus {
     let counters = &log.stat.counters;
     WriterStatus {
         condition: log.condition.as_str().to_owned(),
@@ -125,7 +129,37 @@ pub(in crate::server) fn writer_of(log: &LogStatus, recovery: RecoveryStatus) ->
             last_seconds: (!log.last_flush.is_zero()).then_some(log.last_flush.as_secs_f64()),
             p50_seconds: log.stat.flush_median.map(|median| median.as_secs_f64()),
         },
+        check: check_of(&log.check, now),
         recovery,
+    }
+}
+
+/// The readings that look for damage.
+fn check_of(check: &LogCheckStatus, now: Time) -> CheckStatus {
+    let under_way = check.under_way.as_ref();
+    CheckStatus {
+        under_way: under_way.map(|progress| progress_of(progress, now)),
+        last: check.last.as_ref().map(|report| EndedCheck {
+            asked: report.asked,
+            ended_seconds_ago: now.since(report.ended).as_secs_f64(),
+            seconds: report.ended.since(report.began).as_secs_f64(),
+            segments: report.segments,
+            bytes: report.bytes,
+            damaged: report.damaged,
+            unreadable: report.unreadable,
+        }),
+    }
+}
+
+/// How far such a reading is.
+pub(super) fn progress_of(progress: &LogCheckProgress, now: Time) -> CheckProgress {
+    CheckProgress {
+        asked: progress.asked,
+        seconds: now.since(progress.began).as_secs_f64(),
+        segments_read: progress.segments_read,
+        segments: progress.segments,
+        bytes: progress.bytes,
+        damaged: progress.damaged,
     }
 }
 
@@ -146,12 +180,32 @@ pub(in crate::server) fn recovery_of<F: Fs>(opened: &Opened<F>) -> RecoveryStatu
 /// Stands for streams that are too many to be told apart.
 pub(super) const OTHER: &str = "other";
 
-/// What reading everything found.
+fn damage_of(damage: &Damage) -> DamageStatus {
+    DamageStatus {
+        segment: damage.slot,
+        offset: damage.offset,
+        length: damage.len,
+        first_seq: damage.first_seq,
+        end_seq: damage.end_seq,
+    }
+}
+
+/// Headers and footers stand at the beginning and the end of their files; of these the place says nothing more.
+fn page_of(segment: u32) -> DamageStatus {
+    DamageStatus {
+        segment,
+        ..DamageStatus::default()
+    }
+}
+
+/// What reading a directory found that nobody has open.
 pub(crate) fn report_of(found: &Verified, dir: &Path, took: Duration) -> VerifyReport {
-    // Headers and footers stand at the beginning and the end of their files; of these the place says nothing more.
     let pages = found.headers_damaged.iter().chain(&found.footers_damaged);
-    let pages: Vec<u32> = pages.copied().collect();
-    let listed = found.damaged.iter().take(DAMAGE_LISTED);
+    let count = found.damaged.len() + pages.clone().count();
+    let listed = found.damaged.iter().take(DAMAGE_LISTED).map(damage_of);
+    let pages = pages
+        .take(DAMAGE_LISTED)
+        .map(|segment| page_of(*segment));
     VerifyReport {
         dir: dir.display().to_string(),
         segments: found.segments as u64,
@@ -159,24 +213,28 @@ pub(crate) fn report_of(found: &Verified, dir: &Path, took: Duration) -> VerifyR
         records: found.records,
         bytes: found.bytes,
         seconds: took.as_secs_f64(),
-        damage: listed
-            .map(|damage| DamageStatus {
-                segment: damage.slot,
-                offset: damage.offset,
-                length: damage.len,
-                first_seq: damage.first_seq,
-                end_seq: damage.end_seq,
-            })
-            .chain(
-                pages
-                    .iter()
-                    .take(DAMAGE_LISTED)
-                    .map(|segment| DamageStatus {
-                        segment: *segment,
-                        ..DamageStatus::default()
-                    }),
-            )
-            .collect(),
-        damaged: (found.damaged.len() + pages.len()) as u64,
+        damage: listed.chain(pages).collect(),
+        damaged: count as u64,
+        lost_records: found.lost_records,
+        ..VerifyReport::default()
+    }
+}
+
+/// What reading everything found in the process that has the spool open.
+pub(super) fn report_of_check(report: &LogCheckReport, dir: &Path) -> VerifyReport {
+    let pages = report.pages.iter().map(|(segment, _)| page_of(*segment));
+    VerifyReport {
+        dir: dir.display().to_string(),
+        segments: report.segments,
+        frames: report.frames,
+        records: report.records,
+        bytes: report.bytes,
+        seconds: report.ended.since(report.began).as_secs_f64(),
+        damage: report.damage.iter().map(damage_of).chain(pages).collect(),
+        damaged: report.damaged,
+        lost_records: report.lost,
+        undecided_records: report.undecided,
+        unreadable: report.unreadable,
+        error: report.error.clone(),
     }
 }
