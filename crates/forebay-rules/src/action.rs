@@ -139,6 +139,9 @@ impl Action {
         let entry = value
             .as_object()
             .ok_or_else(|| DocumentError::wrong_type(field, "an object"))?;
+        if intrinsic(value).is_some() {
+            return Err(DocumentError::not(value, field, "an action"));
+        }
         let mut members = entry.iter();
         let (Some((kind, body)), None) = (members.next(), members.next()) else {
             return Err(DocumentError::ActionKeys {
@@ -278,7 +281,7 @@ impl RepublishHeaders {
 fn user_properties(list: &Value, field: &str) -> Result<Vec<(String, String)>, DocumentError> {
     let list = list
         .as_array()
-        .ok_or_else(|| DocumentError::wrong_type(field, "an array"))?;
+        .ok_or_else(|| DocumentError::not(list, field, "an array"))?;
     if !(1..=USER_PROPERTIES_MAX).contains(&list.len()) {
         return Err(DocumentError::UserProperties {
             field: field.to_owned(),
@@ -308,7 +311,8 @@ impl<'a> Members<'a> {
     fn read(body: &'a Value, field: &'a str, known: &[&str]) -> Result<Self, DocumentError> {
         let members = body
             .as_object()
-            .ok_or_else(|| DocumentError::wrong_type(field, "an object"))?;
+            .filter(|_| intrinsic(body).is_none())
+            .ok_or_else(|| DocumentError::not(body, field, "an object"))?;
         if let Some(name) = members.keys().find(|name| !known.contains(&name.as_str())) {
             return Err(DocumentError::UnknownMember {
                 field: field.to_owned(),
@@ -333,7 +337,7 @@ impl<'a> Members<'a> {
         match self.get(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
-            Some(other) => Err(not_text(other, self.path(name))),
+            Some(other) => Err(DocumentError::not(other, &self.path(name), "a string")),
         }
     }
 
@@ -376,19 +380,8 @@ impl<'a> Members<'a> {
                 field: self.path("qos"),
                 value: number.to_string(),
             }),
-            other if intrinsic(other).is_some() => Err(not_text(other, self.path("qos"))),
-            _ => Err(DocumentError::wrong_type(&self.path("qos"), "0 or 1")),
+            other => Err(DocumentError::not(other, &self.path("qos"), "0 or 1")),
         }
-    }
-}
-
-fn not_text(value: &Value, field: String) -> DocumentError {
-    match intrinsic(value) {
-        Some(function) => DocumentError::Intrinsic {
-            field,
-            function: function.to_owned(),
-        },
-        None => DocumentError::wrong_type(&field, "a string"),
     }
 }
 

@@ -9,7 +9,7 @@
 
 use forebay_core::limits::{RULE_ACTIONS_MAX, RULE_DOCUMENT_BYTES_MAX, RULE_NAME_BYTES_MAX};
 use forebay_sql::SqlVersion;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::action::{Action, intrinsic};
 
@@ -172,6 +172,17 @@ impl DocumentError {
         }
     }
 
+    /// A value that is not what it should be: a function of CloudFormation, or of the wrong type.
+    pub(crate) fn not(value: &Value, field: &str, expected: &'static str) -> Self {
+        match intrinsic(value) {
+            Some(function) => Self::Intrinsic {
+                field: field.to_owned(),
+                function: function.to_owned(),
+            },
+            None => Self::wrong_type(field, expected),
+        }
+    }
+
     /// The stable code of the diagnostic.
     pub fn code(&self) -> &'static str {
         match self {
@@ -234,12 +245,35 @@ impl RuleDocument {
             (None, Some(name)) => name,
             (None, None) => return Err(DocumentError::NoName),
         };
-        if !is_rule_name(&name) {
+        Self::named(&name, &payload)
+    }
+
+    /// Reads the rule's members, of a rule of this name.
+    pub(crate) fn named(name: &str, payload: &Map<String, Value>) -> Result<Self, DocumentError> {
+        if !is_rule_name(name) {
             return Err(DocumentError::Name {
                 name: name.chars().take(160).collect(),
             });
         }
-        Self::from_payload(name, &payload)
+        Self::from_payload(name.to_owned(), payload)
+    }
+
+    /// The rule as the body of CreateTopicRule has it, the SQL version and whether it is disabled always among it.
+    pub fn to_json(&self) -> Value {
+        let actions: Vec<Value> = self.actions.iter().map(Action::to_json).collect();
+        let mut payload = json!({
+            "sql": self.sql,
+            "awsIotSqlVersion": self.version.as_str(),
+            "ruleDisabled": self.disabled,
+            "actions": actions,
+        });
+        if let Some(description) = &self.description {
+            payload["description"] = json!(description);
+        }
+        if let Some(action) = &self.error_action {
+            payload["errorAction"] = action.to_json();
+        }
+        payload
     }
 
     /// The actions and, last, the error action.
@@ -266,7 +300,7 @@ impl RuleDocument {
         let actions = match payload.get("actions") {
             None | Some(Value::Null) => return Err(DocumentError::missing("actions")),
             Some(Value::Array(actions)) => actions,
-            Some(_) => return Err(DocumentError::wrong_type("actions", "an array")),
+            Some(other) => return Err(DocumentError::not(other, "actions", "an array")),
         };
         let bytes = serde_json::to_string(payload).map_or(usize::MAX, |text| text.len());
         if bytes > RULE_DOCUMENT_BYTES_MAX {
@@ -304,7 +338,7 @@ fn disabled(payload: &Map<String, Value>) -> Result<bool, DocumentError> {
         Some(Value::Bool(disabled)) => Ok(*disabled),
         // YAML templates of CloudFormation reach their users with quoted booleans.
         Some(Value::String(text)) if text == "true" || text == "false" => Ok(text == "true"),
-        Some(_) => Err(DocumentError::wrong_type("ruleDisabled", "a boolean")),
+        Some(other) => Err(DocumentError::not(other, "ruleDisabled", "a boolean")),
     }
 }
 
@@ -319,13 +353,7 @@ fn text(payload: &Map<String, Value>, name: &str) -> Result<Option<String>, Docu
     match payload.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone())),
-        Some(other) => Err(match intrinsic(other) {
-            Some(function) => DocumentError::Intrinsic {
-                field: name.to_owned(),
-                function: function.to_owned(),
-            },
-            None => DocumentError::wrong_type(name, "a string"),
-        }),
+        Some(other) => Err(DocumentError::not(other, name, "a string")),
     }
 }
 
@@ -353,13 +381,13 @@ pub(crate) fn suggestion(name: &str, known: &[&str]) -> Option<String> {
 }
 
 /// What is common to the forms: the payload with the API's member names, and the name if the form carries one.
-struct Form {
-    payload: Map<String, Value>,
-    name: Option<String>,
+pub(crate) struct Form {
+    pub(crate) payload: Map<String, Value>,
+    pub(crate) name: Option<String>,
 }
 
 impl Form {
-    fn recognise(value: Value) -> Result<Self, DocumentError> {
+    pub(crate) fn recognise(value: Value) -> Result<Self, DocumentError> {
         let Value::Object(mut outer) = value else {
             return Err(DocumentError::Form {
                 reason: "it is not a JSON object".to_owned(),

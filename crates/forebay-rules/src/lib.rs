@@ -33,6 +33,7 @@ mod explanation;
 mod failure;
 mod fields;
 mod function_data;
+pub mod import;
 mod json_text;
 mod republish;
 mod republish_headers;
