@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use forebay_core::{ShardMap, StreamName, Time};
 use forebay_metrics::{BatchedCounter, Counter, Gauge, HistogramShard, Registry, buckets};
-use forebay_pipeline::FailureReason;
+use forebay_pipeline::{DuplicateSource, FailureReason};
 
 use crate::aggregator::{Closed, LaneFigures, Request};
 use crate::classify::code_label;
@@ -116,7 +116,7 @@ pub(crate) struct StreamMetrics {
     fill_records: HistogramShard,
     fill_bytes: HistogramShard,
     closed: [Counter; Closed::ALL.len()],
-    duplicates: Counter,
+    duplicates: [(DuplicateSource, Counter); DuplicateSource::ALL.len()],
     inversions: Counter,
     wrong_shard: Counter,
     put_units: BatchedCounter,
@@ -150,7 +150,9 @@ impl StreamMetrics {
             stream: stream.as_str(),
         };
         Self {
-            failed: FailureReason::ALL.map(|reason| (reason, make.failed(reason))).into(),
+            failed: FailureReason::ALL
+                .map(|reason| (reason, make.failed(reason)))
+                .into(),
             request_errors: BTreeMap::new(),
             request_seconds: ["ok", "error"].map(|result| make.request_seconds(result)),
             end_to_end: make.end_to_end(),
@@ -176,12 +178,8 @@ impl StreamMetrics {
                     reason.as_str(),
                 )
             }),
-            duplicates: make.counter(
-                "forebay_kinesis_possible_duplicates_total",
-                "Records sent again although they may be stored already: the upper bound of duplicates.",
-                "source",
-                "ambiguous",
-            ),
+            duplicates: DuplicateSource::ALL
+                .map(|source| (source, source.counter(&registry, stream.as_str()))),
             inversions: make.plain_counter(
                 "forebay_kinesis_order_inversions_total",
                 "Refused records that a newer record of their key overtook within a request.",
@@ -311,8 +309,10 @@ impl StreamMetrics {
         self.request_seconds[usize::from(!ok)].record(nanos(after));
     }
 
-    pub(crate) fn possible_duplicates(&self, records: usize) {
-        self.duplicates.increment(records as u64);
+    pub(crate) fn possible_duplicates(&self, source: DuplicateSource, records: u64) {
+        if let Some((_, counter)) = self.duplicates.iter().find(|(known, _)| *known == source) {
+            counter.increment(records);
+        }
     }
 
     pub(crate) fn inversions(&self, records: usize) {

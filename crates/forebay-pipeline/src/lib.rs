@@ -18,6 +18,7 @@ mod budget;
 mod config;
 mod control;
 mod dealer;
+mod duplicates;
 mod hash_cache;
 mod intake;
 mod lane;
@@ -50,6 +51,7 @@ pub use ack_ring::AckRing;
 pub use admission::{Admission, Drained, Publish, Resumed};
 pub use config::PipelineConfig;
 pub use control::{Conservation, Pipeline, PipelineControl};
+pub use duplicates::{DuplicateSource, Inherited};
 pub use intake::Intake;
 pub use lane::{Lane, LaneTable};
 pub use log_status::{

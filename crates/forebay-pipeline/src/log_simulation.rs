@@ -2,7 +2,8 @@
 //!
 //! Publishers, a sink that takes its time, a disk that fails, power cuts and changing shard maps, all from one seed. What
 //! was answered must arrive, what arrives of a key first must be in the order of its publishes, and a publish arrives
-//! whole or not at all; what arrives twice is counted by its cause. The last tests make deliberate mistakes and expect the simulation to see them.
+//! whole or not at all; what arrives twice is counted by its cause. The last tests make deliberate mistakes and expect the
+//! simulation to see them.
 
 mod damage;
 
@@ -390,7 +391,14 @@ impl World {
         let name = stream.name().as_str().to_owned();
         let published = &mut self.published[id as usize];
         published.logged |= record.in_log;
-        if published.stored.insert(name.clone()) && record.in_log {
+        let is_first = published.stored.insert(name.clone());
+        let inherited = self.pipeline.sink.inherited();
+        let below = inherited.map_or(0, |inherited| inherited.below);
+        assert!(
+            is_first || (record.in_log && record.log < below),
+            "publish {id} was stored twice, and nothing counts that"
+        );
+        if is_first && record.in_log {
             let key = (name, record.partition_key.as_str().to_owned());
             let newest = self.newest.entry(key.clone()).or_default();
             assert!(

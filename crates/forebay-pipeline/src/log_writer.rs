@@ -9,7 +9,7 @@ mod commit;
 mod failure;
 mod names;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -21,11 +21,12 @@ use forebay_spool::{Backlog, Event, Group, Settled, Spool};
 use self::names::{Named, name};
 
 use crate::dealer::Dealer;
+use crate::duplicates::DuplicateSource;
 #[cfg(test)]
 use crate::mutation::Mutation;
 use crate::rule_book::KnownRules;
 use crate::shared::{Finished, IdEvent, Released, Shared, Staged};
-use crate::{LogCheckStatus, LogCondition, LogStatus, OverloadStage, Record};
+use crate::{LogCheckStatus, LogCondition, LogStatus, OverloadStage, Record, StreamId};
 
 /// Records after which a group is closed at the end of the next publish.
 const GROUP_RECORDS: usize = 4096;
@@ -84,6 +85,7 @@ pub(crate) struct LogWriter<F: Fs> {
     backlog: Vec<Backlog>,
     next_backlog: Time,
     finished: Box<[Vec<Finished>]>,
+    registry: Registry,
     group_records: HistogramShard,
     flush_seconds: HistogramShard,
     #[cfg(test)]
@@ -132,6 +134,7 @@ impl<F: Fs> LogWriter<F> {
             fallback_records: 0,
             backlog: Vec::new(),
             next_backlog: Time::ZERO,
+            registry: registry.clone(),
             group_records: group_records.shard(),
             flush_seconds: flush_seconds.shard(),
             #[cfg(test)]
@@ -273,8 +276,12 @@ impl<F: Fs> LogWriter<F> {
     /// Strikes off what was settled. True when there was anything.
     pub(crate) fn take_settled(&mut self, dealer: &mut Dealer, now: Time) -> bool {
         let mut any = false;
+        let keeps = self.spool.keeps_settled();
         while let Some(settled) = self.shared.settled.pop() {
             any = true;
+            if !keeps {
+                self.count_unkept(dealer, settled.iter().map(|settled| settled.stream));
+            }
             let records = settled.iter().filter_map(|settled| {
                 let stream = dealer.stream(settled.stream.index())?;
                 // Named as it is now: should its ordering have risen since the record was written, the figures of the
@@ -293,6 +300,21 @@ impl<F: Fs> LogWriter<F> {
             }
         }
         any
+    }
+
+    /// Counts stored records of these streams that a restart would send again: the log cannot say that they are stored.
+    fn count_unkept(&self, dealer: &Dealer, streams: impl Iterator<Item = StreamId>) {
+        let mut counts: BTreeMap<usize, u64> = BTreeMap::new();
+        for stream in streams {
+            *counts.entry(stream.index()).or_default() += 1;
+        }
+        for (index, count) in counts {
+            if let Some(stream) = dealer.stream(index) {
+                let counter =
+                    DuplicateSource::DiskFailure.counter(&self.registry, stream.name().as_str());
+                counter.increment(count);
+            }
+        }
     }
 
     /// When [`step`](Self::step) has something to do by itself.

@@ -12,6 +12,7 @@ use forebay_metrics::Registry;
 use forebay_spool::{DiskFs, Done, Job, Spool};
 
 use crate::dealer::Dealer;
+use crate::duplicates::Inherited;
 use crate::log_check::{CheckResult, CheckTask, LogCheck};
 use crate::log_damage::LogDamage;
 use crate::log_writer::LogWriter;
@@ -104,6 +105,10 @@ impl<F: Fs> Sequencer<F> {
         registry: &Registry,
     ) -> Self {
         let mut sequencer = Self::new(Arc::clone(&shared));
+        if let Some(inherited) = Inherited::of(&spool, shared.config.lanes_bytes) {
+            let first = shared.inherited.set(inherited).is_ok();
+            debug_assert!(first, "a pipeline has one log");
+        }
         let owed = spool.unsettled();
         if !owed.is_empty() {
             sequencer.dealer.expect_from(spool.watermark());

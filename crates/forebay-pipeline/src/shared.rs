@@ -15,7 +15,7 @@ use crate::mailbox::Mailbox;
 use crate::rule_book::RuleBook;
 use crate::sink::SinkEvent;
 use crate::stream::Streams;
-use crate::{LogStatus, OverloadStage, PipelineConfig, Record, Stream, StreamId};
+use crate::{Inherited, LogStatus, OverloadStage, PipelineConfig, Record, Stream, StreamId};
 
 /// Wakes the owner of a mailbox. May be called from any thread, often, and when there is nothing to do.
 pub trait Wake: Send + Sync {
@@ -185,6 +185,8 @@ pub(crate) struct Shared {
     pub(crate) log_status: ArcSwapOption<LogStatus>,
     /// The number of the newest request to read the whole log.
     pub(crate) check_asked: AtomicU64,
+    /// What the log owed when it was opened; set before anything runs.
+    pub(crate) inherited: OnceLock<Inherited>,
     /// At most two entries per stream in use and map change.
     pub(crate) control: Mailbox<Control>,
     /// At most one entry of each kind per stream in use.
@@ -197,11 +199,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(
-        config: PipelineConfig,
-        rules: RuleBook,
-        has_log: bool,
-    ) -> Self {
+    pub(crate) fn new(config: PipelineConfig, rules: RuleBook, has_log: bool) -> Self {
         let share = (config.ingest_bytes as f64 * config.per_stream_share) as u64;
         Self {
             ingest: Budget::new(config.ingest_bytes),
@@ -216,6 +214,7 @@ impl Shared {
             overload: AtomicU8::new(0),
             log_status: ArcSwapOption::empty(),
             check_asked: AtomicU64::new(0),
+            inherited: OnceLock::new(),
             control: Mailbox::new(),
             events: Mailbox::new(),
             sequencer_wake: WakeSlot::default(),

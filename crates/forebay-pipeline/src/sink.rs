@@ -7,7 +7,7 @@ use forebay_core::ShardMap;
 
 use crate::settlement::Settlement;
 use crate::shared::{Control, Shared, Wake};
-use crate::{LaneTable, Record, Stream, StreamId};
+use crate::{Inherited, LaneTable, Record, Stream, StreamId};
 
 /// What the sink adapter has to know.
 #[derive(Debug, Clone)]
@@ -71,6 +71,11 @@ impl SinkPort {
     /// Says how many records the sink holds, counted by itself: part of the conservation law.
     pub fn set_held(&self, records: usize) {
         self.shared.counts.sink.store(records, Ordering::SeqCst);
+    }
+
+    /// What the log owes from earlier processes: the sink counts what it sends of that.
+    pub fn inherited(&self) -> Option<Inherited> {
+        self.shared.inherited.get().copied()
     }
 
     /// The door through which records leave.

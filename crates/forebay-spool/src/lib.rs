@@ -87,5 +87,5 @@ pub use progress::{FramePlace, OpenPhase, Progress};
 pub use reader::{Read, ReadPlan, ReadTarget};
 pub use record::{ErrorContext, Record, StreamKey};
 pub use recovery::Recovered;
-pub use spool::{Commit, Spool};
+pub use spool::{Commit, Spool, UNKEPT_SETTLED_MAX};
 pub use stat::{Counters, Stat};

@@ -29,6 +29,8 @@ use crate::wire::{narrow, round_up, wide, write_all};
 /// After a restart sequence numbers go on at a multiple of this, so that none that a torn frame may have had is used
 /// again.
 const SEQ_STEP: u64 = 1 << 20;
+/// Number of the first frame of a directory.
+pub(crate) const FIRST_FRAME: u64 = 1;
 /// Least number of segments that can work: two in reserve, one being written, one being drained.
 const SEGMENTS_MIN: u64 = 4;
 
@@ -156,6 +158,7 @@ impl<F: Fs> Spool<F> {
             allocate_at: now,
             quarantined: 0,
             copies: VecDeque::new(),
+            may_hide_settled: false,
             known_damage: BTreeSet::new(),
             flushes_wanted: false,
             flush_timing: None,
@@ -251,6 +254,11 @@ impl<F: Fs> Spool<F> {
         let lost = replay.settle_lost(&self.live);
         self.counters.records_lost = lost.len();
         self.counters.frames_damaged = wide(replay.report.damaged.len());
+        // Without a checkpoint all frames must be there, from the first that the directory ever had.
+        let first = self.live.values().next();
+        let cut = first.is_some_and(|first| first.header.base_frame > FIRST_FRAME);
+        let unchecked = loaded.iter().all(Option::is_none);
+        self.may_hide_settled = replay.may_hide_settled || (unchecked && cut);
         self.unsettled = std::mem::take(&mut replay.unsettled);
         self.delta = lost;
         self.open_ids = std::mem::take(&mut replay.open_ids);

@@ -17,7 +17,7 @@ use crate::directory::{Found, Loaded};
 use crate::frame::{Delta, FrameBuffer, FrameHeader, Group, HEADER, Tally};
 use crate::open_ids::{Event, OpenIds};
 use crate::progress::{FramePlace, Progress};
-use crate::recovery::Recovered;
+use crate::recovery::{FIRST_FRAME, Recovered};
 use crate::scan::{Item, Scanner};
 use crate::segment::{Footer, PAGE, SegmentHeader, Summary};
 use crate::spool::Segment;
@@ -88,6 +88,8 @@ pub(crate) struct Replay {
     /// Sequence number behind that of the last frame.
     pub(crate) prior_end: u64,
     pub(crate) report: Recovered,
+    /// Frames behind the checkpoint are gone: they may have said that records are settled.
+    pub(crate) may_hide_settled: bool,
 }
 
 impl Replay {
@@ -109,13 +111,14 @@ impl Replay {
             book: newest
                 .map_or_else(Book::default, |newest| newest.book.clone())
                 .with_limits(segment_bytes),
-            next_frame: newest.map_or(1, |newest| newest.next_frame),
+            next_frame: newest.map_or(FIRST_FRAME, |newest| newest.next_frame),
             prior_end: newest.map_or(1, |newest| newest.next_seq),
             report: Recovered {
                 created,
                 checkpoints_unusable: if created { 0 } else { unusable },
                 ..Recovered::default()
             },
+            may_hide_settled: false,
         }
     }
 
@@ -191,6 +194,7 @@ impl Replay {
                 end_seq: last + 1,
             });
         }
+        self.may_hide_settled |= !orphans.is_empty();
         let mut lost = &self.lost | &orphans;
         lost &= &self.unsettled;
         self.unsettled -= &lost;
@@ -276,6 +280,7 @@ impl Replay {
                     self.apply(end.clear());
                     let missing = segment.end_seq..next.prior_end.max(segment.end_seq);
                     self.count_unseen(segment.end_frame, missing.clone());
+                    self.may_hide_settled |= next.frame > self.from_frame;
                     self.lose(&header, offset, len, missing);
                     self.next_frame = self.next_frame.max(next.frame);
                     self.prior_end = self.prior_end.max(next.prior_end);
@@ -314,6 +319,7 @@ impl Replay {
         });
         let Some((events, delta, tallies, summary)) = decoded else {
             self.count_unseen(frame.frame, seqs.clone());
+            self.may_hide_settled |= frame.frame >= self.from_frame;
             self.next_frame = self.next_frame.max(frame.frame + 1);
             self.prior_end = self.prior_end.max(seqs.end);
             self.lose(header, offset, wide(HEADER + payload.len()), seqs);
@@ -384,6 +390,7 @@ impl Replay {
         if known && frame > self.next_frame {
             let missing = self.prior_end..prior_end.max(self.prior_end);
             self.count_unseen(self.next_frame, missing.clone());
+            self.may_hide_settled |= frame > self.from_frame;
             self.lose(header, offset, 0, missing);
         }
     }

@@ -29,8 +29,9 @@ pub(crate) const RESERVE_SEGMENTS: usize = 2;
 pub(crate) const AHEAD_SEGMENTS: usize = 2;
 /// A delta that was not written for this long gets a frame of its own.
 const DELTA_DELAY: Duration = Duration::from_millis(100);
-/// So does one of this many records.
-const DELTA_RECORDS_MAX: u64 = 65_536;
+/// Records that are settled without that being kept, at most, while the log can be written: a delta of this many gets a
+/// frame of its own.
+pub const UNKEPT_SETTLED_MAX: u64 = 65_536;
 /// Bytes of a delta beyond which a checkpoint is the better way to keep it.
 const DELTA_BYTES_MAX: u64 = 1 << 20;
 /// Time between checkpoints while anything changes.
@@ -156,6 +157,8 @@ pub struct Spool<F: Fs> {
     /// Bytes of damaged places that were copied, and those that wait for it.
     pub(crate) quarantined: u64,
     pub(crate) copies: VecDeque<Copying<F::File>>,
+    /// Damage may have taken what said that records are settled.
+    pub(crate) may_hide_settled: bool,
     /// Places of which damage was reported: epoch and offset.
     pub(crate) known_damage: BTreeSet<(u64, u64)>,
     pub(crate) flushes_wanted: bool,
@@ -301,7 +304,7 @@ impl<F: Fs> Spool<F> {
             self.checkpoint_wanted |= due || self.checkpoint_would_free();
         }
         let waited = now.since(self.delta_since) >= DELTA_DELAY;
-        let due = !self.delta.is_empty() && (waited || self.delta.len() >= DELTA_RECORDS_MAX);
+        let due = !self.delta.is_empty() && (waited || self.delta.len() >= UNKEPT_SETTLED_MAX);
         if due && self.pending.is_none() {
             match self.write_group(&mut Group::new(), now) {
                 // A checkpoint keeps what a delta would have kept.
@@ -378,6 +381,17 @@ impl<F: Fs> Spool<F> {
     /// The sequence numbers of what is owed.
     pub fn unsettled(&self) -> &RoaringTreemap {
         &self.unsettled
+    }
+
+    /// True when records that are owed since the log was opened may have been settled long before: damage was found then
+    /// that may have taken what said so.
+    pub fn may_hide_settled(&self) -> bool {
+        self.may_hide_settled
+    }
+
+    /// False while what is settled cannot be written to the log: a restart would find it owed.
+    pub fn keeps_settled(&self) -> bool {
+        self.pending.is_none() && self.delta.len() < UNKEPT_SETTLED_MAX
     }
 
     /// The lowest sequence number that is owed or uncertain, or the next one when none is.

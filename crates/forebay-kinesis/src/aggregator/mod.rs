@@ -92,8 +92,14 @@ pub enum Note<'a> {
         /// Records that were refused.
         records: usize,
     },
-    /// Records that may be stored already are sent again.
+    /// Records are sent again that an attempt without a known outcome may have stored.
     PossibleDuplicates {
+        /// Their number.
+        records: usize,
+    },
+    /// Records are sent for the first time that an earlier process may have sent: see
+    /// [`Aggregator::set_inherited_below`].
+    Inherited {
         /// Their number.
         records: usize,
     },
@@ -203,6 +209,8 @@ pub struct Aggregator {
     expiry_due: Time,
     /// Attempts and ambiguity of records that were given back for a new map.
     histories: BTreeMap<Identity, (u32, bool)>,
+    /// Records of the log with lower numbers are those of earlier processes.
+    inherited_below: u64,
     /// When [`poll`](Self::poll) has something to do again.
     due: Time,
     last_error: Option<LastError>,
@@ -244,6 +252,7 @@ impl Aggregator {
             starved: false,
             expiry_due: Time::NEVER,
             histories: BTreeMap::new(),
+            inherited_below: 0,
             due: Time::NEVER,
             last_error: None,
         }
@@ -323,6 +332,11 @@ impl Aggregator {
         }
     }
 
+    /// Has records of the log with lower numbers counted when they are sent first ([`Note::Inherited`]).
+    pub fn set_inherited_below(&mut self, log: u64) {
+        self.inherited_below = log;
+    }
+
     /// A new map is known: stops taking and sending. When [`can_give_back`](Self::can_give_back) holds, what is still
     /// queued can be given back.
     pub fn change_map(&mut self) {
@@ -347,8 +361,7 @@ impl Aggregator {
         for entry in &entries {
             if entry.attempts > 0 {
                 let history = (entry.attempts, entry.ambiguous);
-                self.histories
-                    .insert(Identity::of(&entry.record), history);
+                self.histories.insert(Identity::of(&entry.record), history);
             }
         }
         self.phase = Phase::Waiting;

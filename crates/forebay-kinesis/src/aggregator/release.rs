@@ -293,13 +293,18 @@ impl Aggregator {
         debug_assert!(request.entries.len() <= self.settings.records_per_request);
         debug_assert!(request.bytes <= BYTES_PER_REQUEST_MAX || request.entries.len() == 1);
         permits.take(request.bytes);
-        let again = request
-            .entries
-            .iter()
-            .filter(|entry| entry.ambiguous)
-            .count();
+        let (mut again, mut inherited) = (0, 0);
+        for entry in &request.entries {
+            again += usize::from(entry.ambiguous);
+            let first = entry.attempts == 1;
+            let record = &entry.record;
+            inherited += usize::from(first && record.in_log && record.log < self.inherited_below);
+        }
         if again > 0 {
             effects.note(Note::PossibleDuplicates { records: again });
+        }
+        if inherited > 0 {
+            effects.note(Note::Inherited { records: inherited });
         }
         self.last_pass = now;
         effects.send(&request);

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use forebay_core::{Clock, SeededEntropy, Time};
 use forebay_metrics::Registry;
-use forebay_pipeline::{Settlement, SinkEvent, SinkPort, Wake};
+use forebay_pipeline::{Inherited, Settlement, SinkEvent, SinkPort, Wake};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -218,6 +218,8 @@ struct Sender<A> {
     /// Records that all streams hold, as they were counted last.
     held: usize,
     draining: bool,
+    /// What the log owes from earlier processes, less what was counted.
+    inherited: Option<Inherited>,
 }
 
 impl<A: KinesisApi> Sender<A> {
@@ -225,6 +227,7 @@ impl<A: KinesisApi> Sender<A> {
         Self {
             api: Arc::new(api),
             settlement: setup.port.settlement(),
+            inherited: setup.port.inherited(),
             port: setup.port,
             metrics: SinkMetrics::new(setup.registry, setup.config.shard_label_limit),
             config: setup.config,
@@ -304,6 +307,9 @@ impl<A: KinesisApi> Sender<A> {
                 self.generation += 1;
                 let mut opened =
                     StreamSink::new(stream, self.generation, &self.config, &self.metrics, now);
+                if let Some(inherited) = &self.inherited {
+                    opened.aggregator.set_inherited_below(inherited.below);
+                }
                 if self.draining {
                     opened.aggregator.set_flush(true, now);
                 }

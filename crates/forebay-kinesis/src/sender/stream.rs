@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use compact_str::CompactString;
 use forebay_core::{ShardMap, Time};
-use forebay_pipeline::{FailureReason, LaneTable, Settlement, Stream};
+use forebay_pipeline::{DuplicateSource, FailureReason, Inherited, LaneTable, Settlement, Stream};
 
 use crate::aggregator::{Aggregator, Effects, Entry, Note, Request, RequestId};
 use crate::api::PutRecordsAnswer;
@@ -204,6 +204,8 @@ pub(super) struct Hands<'a> {
     pub(super) config: &'a KinesisConfig,
     pub(super) bodies: &'a BodyPool,
     pub(super) outgoing: &'a mut Vec<Outgoing>,
+    /// What is still to be counted of it.
+    pub(super) inherited: Option<&'a mut Inherited>,
     pub(super) now: Time,
     /// The credentials seem to be the trouble.
     pub(super) refresh_credentials: bool,
@@ -285,7 +287,16 @@ impl Effects for Hands<'_> {
                     tracing::warn!(stream, lane, records, suppressed, "records throttled");
                 }
             }
-            Note::PossibleDuplicates { records } => self.metrics.possible_duplicates(records),
+            Note::PossibleDuplicates { records } => {
+                let source = DuplicateSource::Ambiguous;
+                self.metrics.possible_duplicates(source, records as u64);
+            }
+            Note::Inherited { records } => {
+                if let Some(inherited) = &mut self.inherited {
+                    let counted = inherited.count(records as u64);
+                    self.metrics.possible_duplicates(inherited.source, counted);
+                }
+            }
             Note::Inversions { records } => self.metrics.inversions(records),
             Note::WrongShard { records, sent } => {
                 self.metrics.wrong_shard(records);

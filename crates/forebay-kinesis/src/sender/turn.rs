@@ -72,6 +72,7 @@ impl<A: KinesisApi> Sender<A> {
             config: &self.config,
             bodies: &self.bodies,
             outgoing: &mut outgoing,
+            inherited: self.inherited.as_mut(),
             now,
             refresh_credentials: false,
         };
@@ -178,6 +179,7 @@ impl<A: KinesisApi> Sender<A> {
             config: &self.config,
             bodies: &self.bodies,
             outgoing: &mut outgoing,
+            inherited: self.inherited.as_mut(),
             now,
             refresh_credentials: false,
         };
@@ -315,6 +317,7 @@ impl<A: KinesisApi> Sender<A> {
                 config: &self.config,
                 bodies: &self.bodies,
                 outgoing: &mut Vec::new(),
+                inherited: None,
                 now,
                 refresh_credentials: false,
             };

@@ -93,6 +93,9 @@ impl<F: Fs> LogWriter<F> {
         // that was stored meanwhile may come twice, but none is lost: its publish is answered when it is stored.
         self.frame_is_void |= self.frame_is_held;
         let mut members = std::mem::take(&mut self.members);
+        if self.frame_is_held {
+            self.count_unkept(dealer, members.iter().map(|record| record.stream));
+        }
         for record in members.drain(..) {
             self.deal_unwritten(record, next_log, dealer, now);
         }

@@ -10,6 +10,7 @@ mod mutants;
 mod offline;
 mod recovery;
 mod simulation;
+mod unkept;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

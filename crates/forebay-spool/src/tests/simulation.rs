@@ -54,6 +54,7 @@ impl Run {
                 Ok((spool, recovered)) if !self.disk.crashed() => {
                     self.disk.crash_at(u64::MAX);
                     assert_eq!(recovered.lost, 0, "false alarm: {recovered:?}");
+                    assert!(!spool.may_hide_settled(), "false alarm: {recovered:?}");
                     self.disk.set_faults(Faults::default());
                     self.compare(&spool, true);
                     balance(&spool);

@@ -57,6 +57,7 @@ pub(super) struct Log {
     pub(super) failed: Vec<(u64, FailureReason)>,
     pub(super) inversions: usize,
     pub(super) duplicates: usize,
+    pub(super) inherited: usize,
     pub(super) wrong_shard: usize,
     pub(super) blocked: bool,
     pub(super) not_found: usize,
@@ -86,6 +87,7 @@ impl Effects for Log {
         match note {
             Note::Inversions { records } => self.inversions += records,
             Note::PossibleDuplicates { records } => self.duplicates += records,
+            Note::Inherited { records } => self.inherited += records,
             Note::WrongShard { records, .. } => self.wrong_shard += records,
             Note::Blocked { .. } => self.blocked = true,
             Note::Unblocked => self.blocked = false,
