@@ -247,7 +247,7 @@ fn connections_are_counted_while_they_last() -> Result<()> {
 fn until_status(forebay: &Forebay, what: &str, holds: impl Fn(&Value) -> bool) -> Result<Value> {
     let mut last = Value::Null;
     let waited = wait::until(what, LIMIT, || {
-        let answer = http::get(forebay.admin(), "/statusz")?;
+        let answer = forebay.get("/statusz")?;
         ensure!(answer.status == 200 && answer.header("content-type") == Some("application/json"));
         last = serde_json::from_str(&answer.body)?;
         Ok(holds(&last).then(|| last.clone()))
@@ -299,7 +299,7 @@ fn a_stream_that_does_not_exist_is_shown_and_takes_nobody_out_of_the_balancer() 
         "the stream and its error to be shown",
         Duration::from_secs(10),
         || {
-            let body = http::get(bed.forebay.admin(), "/statusz")?.body;
+            let body = bed.forebay.get("/statusz")?.body;
             let status: Value = serde_json::from_str(&body)?;
             let stream = &status["streams"][0];
             Ok(stream["blocked"].is_string()

@@ -2,7 +2,6 @@
 
 use anyhow::{Result, ensure};
 use forebay_tests::forebay;
-use forebay_tests::http;
 use forebay_tests::mqtt::{Client, Publish, Version};
 use forebay_tests::process;
 use serde_json::{Value, json};
@@ -37,7 +36,7 @@ fn both_documents_run_unchanged() -> Result<()> {
         }
         Ok(builder)
     })?;
-    let status: Value = serde_json::from_str(&http::get(bed.forebay.admin(), "/statusz")?.body)?;
+    let status: Value = serde_json::from_str(&bed.forebay.get("/statusz")?.body)?;
     let loaded: Vec<_> = status["rules"].as_array().into_iter().flatten().collect();
     let names: Vec<_> = loaded
         .iter()

@@ -13,7 +13,7 @@ use forebay_tests::kinesis;
 use forebay_tests::mqtt::{Client, Packet, Publish, Version};
 use forebay_tests::process::{self, Finished, Process};
 use forebay_tests::streams::{StreamServer, free_address};
-use forebay_tests::{http, wait};
+use forebay_tests::wait;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -341,7 +341,7 @@ fn the_spool_is_seen_in_metrics_and_status() -> Result<()> {
     ensure!(metrics.value("forebay_spool_bytes", &stream)? > 25.0);
     ensure!(metrics.value("forebay_spool_oldest_age_seconds", &stream)? >= 0.0);
 
-    let status: Value = serde_json::from_str(&http::get(forebay.admin(), "/statusz")?.body)?;
+    let status: Value = serde_json::from_str(&forebay.get("/statusz")?.body)?;
     let spool = &status["spool"];
     ensure!(spool["backlog_records"] == 25, "{spool:#}");
     ensure!(spool["streams"][0]["stream"] == STREAM, "{spool:#}");
@@ -351,7 +351,7 @@ fn the_spool_is_seen_in_metrics_and_status() -> Result<()> {
         spool["writer"]["flush"]["last_seconds"].as_f64() > Some(0.0),
         "{spool:#}"
     );
-    let stat = http::get(forebay.admin(), "/api/v1/spool/stat")?;
+    let stat = forebay.get("/api/v1/spool/stat")?;
     ensure!(stat.status == 200, "{stat:?}");
 
     expect(&forebay.stop(LIMIT)?, 0, &[])
@@ -361,11 +361,12 @@ fn the_spool_is_seen_in_metrics_and_status() -> Result<()> {
 fn a_process_without_a_spool_says_so() -> Result<()> {
     let forebay = with("stored", NOWHERE)?.start()?;
     ensure!(!forebay.folder().join("data/spool").exists());
-    let status: Value = serde_json::from_str(&http::get(forebay.admin(), "/statusz")?.body)?;
+    let status: Value = serde_json::from_str(&forebay.get("/statusz")?.body)?;
     ensure!(status.get("spool").is_none(), "{status:#}");
     let url = format!("http://{}", forebay.admin());
+    let token = forebay.token_file().display().to_string();
     expect(
-        &spool(["stat", "--admin", &url])?,
+        &spool(["stat", "--admin", &url, "--token-file", &token])?,
         69,
         &["keeps nothing in a spool"],
     )?;
@@ -376,12 +377,16 @@ fn a_process_without_a_spool_says_so() -> Result<()> {
 fn stat_looks_into_the_directory_or_asks_the_process() -> Result<()> {
     let (forebay, _) = with_backlog(40)?;
     let url = format!("http://{}", forebay.admin());
+    let token = forebay.token_file().display().to_string();
     let dir = forebay.folder().join("data/spool");
     let dir = dir.to_str().context("a path that is no text")?;
     bed::until_metrics(&forebay, "a backlog", |metrics| {
         metrics.sum("forebay_spool_unsettled_records", &[]) == 40.0
     })?;
-    let online = json_of(&spool(["stat", "--admin", &url, "--json"])?, 0)?;
+    let online = json_of(
+        &spool(["stat", "--admin", &url, "--json", "--token-file", &token])?,
+        0,
+    )?;
     ensure!(online["backlog_records"] == 40, "{online:#}");
     ensure!(online["writer"]["condition"] == "writing", "{online:#}");
     // The directory is in use, so the process is asked.
@@ -449,9 +454,13 @@ fn damage(spool: &Path) -> Result<()> {
 fn verify_reads_everything_and_fails_on_damage() -> Result<()> {
     let (forebay, _) = with_backlog(60)?;
     let url = format!("http://{}", forebay.admin());
+    let token = forebay.token_file().display().to_string();
     let dir = forebay.folder().join("data/spool");
     let text = dir.to_str().context("a path that is no text")?;
-    let online = json_of(&spool(["verify", "--admin", &url, "--json"])?, 0)?;
+    let online = json_of(
+        &spool(["verify", "--admin", &url, "--json", "--token-file", &token])?,
+        0,
+    )?;
     ensure!(
         online["damaged"] == 0 && online["records"].as_u64() >= Some(60),
         "{online:#}"

@@ -12,6 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::foreign;
+use crate::http::{self, Response};
 use crate::metrics::{self, Metrics};
 use crate::process::{Finished, Process};
 
@@ -315,6 +316,34 @@ impl Forebay {
     /// As [`metrics::scrape`].
     pub fn metrics(&self) -> Result<Metrics> {
         metrics::scrape(self.admin())
+    }
+
+    /// `GET path` of the admin server as its administrator.
+    ///
+    /// # Errors
+    /// If the server has made no token, or as [`http::get`].
+    pub fn get(&self, path: &str) -> Result<Response> {
+        http::send(
+            self.admin(),
+            "GET",
+            path,
+            &[("Authorization", &self.bearer()?)],
+            b"",
+        )
+    }
+
+    /// The file of the token that the server made at its first start.
+    pub fn token_file(&self) -> PathBuf {
+        self.folder().join("data/admin-token")
+    }
+
+    /// The value of an Authorization header that bears it.
+    ///
+    /// # Errors
+    /// If there is no such file.
+    pub fn bearer(&self) -> Result<String> {
+        let token = fs::read_to_string(self.token_file()).context("no admin token")?;
+        Ok(format!("Bearer {}", token.trim()))
     }
 
     /// The process: signals, memory, CPU time, output.

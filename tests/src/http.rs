@@ -55,6 +55,20 @@ pub fn post(
     request(address, &address.to_string(), "POST", path, headers, body)
 }
 
+/// Any method, with headers and a body of the caller's.
+///
+/// # Errors
+/// As [`get`].
+pub fn send(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Result<Response> {
+    request(address, &address.to_string(), method, path, headers, body)
+}
+
 fn request(
     address: SocketAddr,
     host: &str,
@@ -66,7 +80,11 @@ fn request(
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
-    let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
+    let mut head = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
+    let names_host = |(name, _): &(&str, &str)| name.eq_ignore_ascii_case("host");
+    if !headers.iter().any(names_host) {
+        head.push_str(&format!("Host: {host}\r\n"));
+    }
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }

@@ -3,13 +3,20 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::access::Access;
+
 /// Where the admin listener binds and whom it answers.
 #[derive(Debug, Clone)]
 pub struct AdminConfig {
-    /// The address; port 0 takes any free one. Only loopback is accepted while the listener knows no authentication.
+    /// The address; port 0 takes any free one. Beyond loopback `access` must hold keys or tokens, and `insecure` must be
+    /// set.
     pub bind: SocketAddr,
     /// Host names accepted in the Host header besides the loopback names and the bound address. Without port.
     pub hosts: Vec<String>,
+    /// Who may call what.
+    pub access: Access,
+    /// Answers others than this machine although nothing is encrypted.
+    pub insecure: bool,
     /// Time and size limits; the default is what a server runs with.
     pub limits: AdminLimits,
 }
@@ -20,6 +27,8 @@ impl AdminConfig {
         Self {
             bind,
             hosts: Vec::new(),
+            access: Access::default(),
+            insecure: false,
             limits: AdminLimits::default(),
         }
     }
@@ -39,7 +48,7 @@ pub struct AdminLimits {
     pub close_grace: Duration,
     /// Bytes of a request header.
     pub header_bytes: usize,
-    /// Bytes that a request may announce as its body. No route reads one.
+    /// Bytes of a request's body.
     pub body_bytes: u64,
 }
 

@@ -8,12 +8,17 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
+use crate::aws::is_aws_path;
 use crate::routes::{only_reads, refusal};
 
 const POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
 /// The paths at which something can be begun.
 const OWN_API: &str = "/api/v1/";
+
+/// Who sent a request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
 
 /// Whether the body is said to be JSON, whatever the parameters.
 fn is_json(headers: &HeaderMap) -> bool {
@@ -27,6 +32,8 @@ fn is_json(headers: &HeaderMap) -> bool {
 pub(crate) struct Guard {
     hosts: Vec<String>,
     body_bytes_max: u64,
+    /// A request to AWS IoT's API is signed, which a page under a rebound name cannot do.
+    signed: bool,
 }
 
 impl Guard {
@@ -34,7 +41,12 @@ impl Guard {
     ///
     /// A web page can make a browser connect to loopback under a name of its own (DNS rebinding), but it cannot make
     /// it send another name than its own in the Host header.
-    pub(crate) fn new(bound: SocketAddr, extra: &[String], body_bytes_max: u64) -> Self {
+    pub(crate) fn new(
+        bound: SocketAddr,
+        extra: &[String],
+        body_bytes_max: u64,
+        signed: bool,
+    ) -> Self {
         let own = match bound.ip() {
             IpAddr::V4(ip) => ip.to_string(),
             IpAddr::V6(ip) => format!("[{ip}]"),
@@ -46,6 +58,7 @@ impl Guard {
         Self {
             hosts,
             body_bytes_max,
+            signed,
         }
     }
 
@@ -67,10 +80,24 @@ impl Guard {
             ));
         };
         // A request line with an authority of its own outranks the header, so both must be accepted.
-        if !self.accepts(host.to_str().unwrap_or_default())
-            || uri.authority().is_some_and(|it| !self.accepts(it.as_str()))
+        let aws = is_aws_path(uri.path());
+        if !(aws && self.signed)
+            && (!self.accepts(host.to_str().unwrap_or_default())
+                || uri.authority().is_some_and(|it| !self.accepts(it.as_str())))
         {
             return Some(bad_host());
+        }
+        if let Some(origin) = headers.get(header::ORIGIN)
+            && !self.is_own(origin.to_str().unwrap_or_default())
+        {
+            return Some(refusal(
+                StatusCode::FORBIDDEN,
+                "origin_not_accepted",
+                "a page of another origin may not call this",
+            ));
+        }
+        if aws {
+            return None;
         }
         let begins = method == Method::POST && uri.path().starts_with(OWN_API);
         if !begins && method != Method::GET && method != Method::HEAD {
@@ -95,6 +122,14 @@ impl Guard {
             ));
         }
         None
+    }
+
+    /// Whether an Origin header names a page that was served under an accepted name.
+    fn is_own(&self, origin: &str) -> bool {
+        let host = origin
+            .strip_prefix("http://")
+            .or_else(|| origin.strip_prefix("https://"));
+        host.is_some_and(|host| self.accepts(host))
     }
 
     /// Whether `host`, with or without a port, is an accepted name. The port is not compared: it differs when the
@@ -146,6 +181,7 @@ mod tests {
             "127.0.0.2:9464".parse().unwrap(),
             &["Forebay.Example".to_owned()],
             1,
+            false,
         );
         for host in [
             "localhost",
@@ -167,6 +203,15 @@ mod tests {
             "localhost:x",
         ] {
             assert!(!guard.accepts(host), "{host} was accepted");
+        }
+        for (origin, own) in [
+            ("http://localhost:9464", true),
+            ("https://forebay.example", true),
+            ("http://evil.example", false),
+            ("null", false),
+            ("", false),
+        ] {
+            assert_eq!(guard.is_own(origin), own, "{origin}");
         }
     }
 }

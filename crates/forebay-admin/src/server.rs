@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use forebay_metrics::Counter;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -17,8 +17,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time;
 
+use crate::access::Access;
 use crate::config::{AdminConfig, AdminLimits};
-use crate::guard::Guard;
+use crate::guard::{Guard, Peer};
 use crate::routes;
 use crate::state::AdminState;
 
@@ -31,9 +32,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Why the admin listener could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The address is reachable from other machines, and the listener knows no authentication.
+    /// The address is reachable from other machines, and nothing keeps them out.
     #[error(
-        "admin.bind = {address} is not a loopback address; the admin listener has no authentication"
+        "admin.bind = {address} is not a loopback address: that needs access keys or tokens, and insecure = true"
     )]
     NotLoopback {
         /// The address that was asked for.
@@ -60,16 +61,23 @@ impl AdminServer {
     /// Binds, starts the admin thread and returns once connections are accepted. Logs `admin open`.
     ///
     /// # Errors
-    /// When the address is not loopback, cannot be bound, or the thread cannot be started.
-    pub fn start(config: AdminConfig, state: AdminState) -> Result<RunningAdmin, StartError> {
+    /// When the address is open to others and nothing keeps them out, when it cannot be bound, or when the thread cannot
+    /// be started.
+    pub fn start(config: AdminConfig, mut state: AdminState) -> Result<RunningAdmin, StartError> {
         let AdminConfig {
             bind,
             hosts,
+            access,
+            insecure,
             limits,
         } = config;
-        if !bind.ip().is_loopback() {
+        let loopback = bind.ip().to_canonical().is_loopback();
+        let guarded = access.keys.is_some() || access.tokens.is_some();
+        if !(loopback || guarded && insecure) {
             return Err(StartError::NotLoopback { address: bind });
         }
+        state.access = Access { loopback, ..access };
+        state.limits = limits;
         let failed = |source| StartError::Bind {
             address: bind,
             source,
@@ -90,7 +98,7 @@ impl AdminServer {
             "Times a limit was reached.",
             &[("limit", "admin.connections")],
         );
-        let guard = Guard::new(address, &hosts, limits.body_bytes);
+        let guard = Guard::new(address, &hosts, limits.body_bytes, state.access.has_keys());
         let (stop, stopped) = watch::channel(false);
         let acceptor = Acceptor {
             listener,
@@ -168,9 +176,9 @@ impl Acceptor {
             };
             while connections.try_join_next().is_some() {}
             match accepted {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     failing = false;
-                    self.admit(stream, &mut connections);
+                    self.admit(stream, peer, &mut connections);
                 }
                 Err(error) => {
                     if !failing {
@@ -185,12 +193,12 @@ impl Acceptor {
         while connections.join_next().await.is_some() {}
     }
 
-    fn admit(&self, stream: TcpStream, connections: &mut JoinSet<()>) {
+    fn admit(&self, stream: TcpStream, peer: SocketAddr, connections: &mut JoinSet<()>) {
         match Arc::clone(&self.slots).try_acquire_owned() {
             Ok(slot) => {
                 connections.spawn(serve(
                     stream,
-                    self.router.clone(),
+                    self.router.clone().layer(Extension(Peer(peer))),
                     self.limits,
                     self.stopped.clone(),
                     slot,

@@ -1,12 +1,19 @@
 //! What the routes read: handles and closures given by the program that wires the server.
 
 use std::fmt;
-use std::sync::Arc;
+use std::io::Write;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use forebay_core::{Clock, Time};
+use forebay_core::{Clock, Entropy, SeededEntropy, Time};
 use forebay_metrics::Registry;
 
+use crate::access::Access;
+use crate::audit::Audit;
+use crate::aws::MissingRule;
+use crate::config::AdminLimits;
+use crate::messages::MessagePort;
+use crate::rules::RuleControl;
 use crate::spool::VerifyStatus;
 use crate::status::Status;
 
@@ -58,12 +65,68 @@ pub trait SpoolVerifier: Send + Sync {
     fn status(&self) -> VerifyStatus;
 }
 
+/// What the operations on rules answer from.
+pub struct RuleApi {
+    /// Keeps the rules.
+    pub rules: Arc<dyn RuleControl>,
+    /// The region in ARNs.
+    pub region: String,
+    /// The account in ARNs, 12 digits.
+    pub account: String,
+    /// How a rule that does not exist is answered.
+    pub missing: MissingRule,
+}
+
+impl RuleApi {
+    /// The ARN of a rule.
+    pub(crate) fn arn(&self, name: &str) -> String {
+        format!("arn:aws:iot:{}:{}:rule/{name}", self.region, self.account)
+    }
+}
+
+impl fmt::Debug for RuleApi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("RuleApi").field(&self.arn("*")).finish()
+    }
+}
+
+/// The place for what takes messages, which is known only after the listener is open. Cloning gives the same place.
+#[derive(Clone, Default)]
+pub struct MessageSlot(Arc<OnceLock<Box<dyn MessagePort>>>);
+
+impl MessageSlot {
+    /// From here on messages are taken. Only the first one counts.
+    pub fn set(&self, port: impl MessagePort + 'static) {
+        self.0.get_or_init(|| Box::new(port));
+    }
+
+    pub(crate) fn get(&self) -> Option<&dyn MessagePort> {
+        self.0.get().map(|port| &**port)
+    }
+}
+
+impl fmt::Debug for MessageSlot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("MessageSlot")
+            .field(&self.0.get().is_some())
+            .finish()
+    }
+}
+
 /// Everything that the routes answer from.
 pub struct AdminState {
     pub(crate) registry: Registry,
     pub(crate) readiness: Box<dyn Fn() -> Readiness + Send + Sync>,
     pub(crate) status: Box<dyn Fn() -> Status + Send + Sync>,
     pub(crate) verifier: Option<Box<dyn SpoolVerifier>>,
+    pub(crate) rules: Option<RuleApi>,
+    pub(crate) messages: MessageSlot,
+    pub(crate) audit: Audit,
+    /// Set when the listener opens.
+    pub(crate) access: Access,
+    /// Set when the listener opens.
+    pub(crate) limits: AdminLimits,
+    entropy: Mutex<SeededEntropy>,
     clock: Arc<dyn Clock>,
     heartbeats: Vec<Heartbeat>,
 }
@@ -82,6 +145,12 @@ impl AdminState {
             readiness: Box::new(readiness),
             status: Box::new(status),
             verifier: None,
+            rules: None,
+            messages: MessageSlot::default(),
+            audit: Audit::default(),
+            access: Access::default(),
+            limits: AdminLimits::default(),
+            entropy: Mutex::new(SeededEntropy::from_os()),
             clock,
             heartbeats: Vec::new(),
         }
@@ -94,11 +163,52 @@ impl AdminState {
         self
     }
 
+    /// Adds what the operations on rules answer from.
+    #[must_use]
+    pub fn with_rules(mut self, rules: RuleApi) -> Self {
+        self.rules = Some(rules);
+        self
+    }
+
+    /// Adds the place where messages are taken.
+    #[must_use]
+    pub fn with_messages(mut self, messages: MessageSlot) -> Self {
+        self.messages = messages;
+        self
+    }
+
+    /// Adds the file that gets one line per write.
+    #[must_use]
+    pub fn with_audit(mut self, file: impl Write + Send + 'static) -> Self {
+        self.audit = Audit::to(Box::new(file));
+        self
+    }
+
     /// Adds a thread that `/livez` watches.
     #[must_use]
     pub fn with_heartbeat(mut self, heartbeat: Heartbeat) -> Self {
         self.heartbeats.push(heartbeat);
         self
+    }
+
+    /// The time of day.
+    pub(crate) fn wall_millis(&self) -> i64 {
+        self.clock.wall_millis()
+    }
+
+    /// A random UUID.
+    pub(crate) fn new_uuid(&self) -> String {
+        let mut entropy = self.entropy.lock().unwrap_or_else(PoisonError::into_inner);
+        let digits = format!("{:032x}", entropy.uuid_bits());
+        let part = |from: usize, to: usize| digits.get(from..to).unwrap_or_default();
+        let parts = [
+            part(0, 8),
+            part(8, 12),
+            part(12, 16),
+            part(16, 20),
+            part(20, 32),
+        ];
+        parts.join("-")
     }
 
     /// Names of the threads whose last turn is too long ago.

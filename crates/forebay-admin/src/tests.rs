@@ -12,8 +12,19 @@ use serde_json::Value;
 
 use super::{
     AdminConfig, AdminServer, AdminState, Conservation, Heartbeat, Readiness, RuleStatus,
-    RunningAdmin, SpoolStatus, SpoolVerifier, StartError, Status, VerifyState, VerifyStatus,
+    RunningAdmin, SpoolStatus, SpoolVerifier, StartError, Status, Tokens, VerifyState,
+    VerifyStatus,
 };
+
+/// A token with all rights, one that may only look, and the header that bears the first.
+const TOKENS: &str = "0123456789abcdef\nreader-0123456789:read";
+const BEARER: &str = "Authorization: Bearer 0123456789abcdef\r\n";
+
+fn guarded(bind: &str) -> AdminConfig {
+    let mut config = AdminConfig::new(bind.parse().unwrap());
+    config.access.tokens = Some(Tokens::parse(TOKENS).unwrap());
+    config
+}
 
 struct Fixture {
     admin: RunningAdmin,
@@ -53,7 +64,7 @@ impl Fixture {
             },
         )
         .with_heartbeat(Heartbeat::new("sequencer", move || born));
-        let mut config = AdminConfig::new("127.0.0.1:0".parse().unwrap());
+        let mut config = guarded("127.0.0.1:0");
         change(&mut config);
         Self {
             admin: AdminServer::start(config, state).unwrap(),
@@ -68,7 +79,9 @@ impl Fixture {
     }
 
     fn get(&self, path: &str) -> Answer {
-        self.send(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n"))
+        self.send(&format!(
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\n{BEARER}"
+        ))
     }
 
     /// Sends a request head without its last empty line and reads to the end of the connection.
@@ -234,12 +247,12 @@ fn with_spool() -> RunningAdmin {
         },
     )
     .with_verifier(Verifier::default());
-    AdminServer::start(AdminConfig::new("127.0.0.1:0".parse().unwrap()), state).unwrap()
+    AdminServer::start(guarded("127.0.0.1:0"), state).unwrap()
 }
 
 fn request(admin: &RunningAdmin, head: &str) -> Answer {
     let mut socket = connect(admin.address());
-    let request = format!("{head} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
+    let request = format!("{head} HTTP/1.1\r\nHost: localhost\r\n{BEARER}Connection: close\r\n");
     socket.write_all(request.as_bytes()).unwrap();
     socket.write_all(b"\r\n").unwrap();
     Answer::read(&mut socket)
@@ -277,7 +290,7 @@ fn only_a_post_of_json_begins_to_read_the_spool() {
     let post = |path: &str, headers: &str| {
         let mut socket = connect(admin.address());
         let request = format!(
-            "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 2\r\n{headers}\r\n{{}}"
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\n{BEARER}Connection: close\r\nContent-Length: 2\r\n{headers}\r\n{{}}"
         );
         socket.write_all(request.as_bytes()).unwrap();
         Answer::read(&mut socket)
@@ -413,4 +426,106 @@ fn a_port_that_is_taken_and_an_open_address_give_errors_that_name_them() {
     assert!(taken.to_string().contains(&fixture.address().to_string()));
     let open = start("0.0.0.0:0".parse().unwrap());
     assert!(matches!(open, StartError::NotLoopback { .. }));
+}
+
+fn plain_state() -> AdminState {
+    AdminState::new(
+        Registry::new(),
+        Arc::new(ManualClock::new(0)),
+        || Readiness::Ready,
+        Status::default,
+    )
+}
+
+#[test]
+fn beyond_loopback_needs_a_token_and_says_that_nothing_is_encrypted() {
+    let mut config = guarded("0.0.0.0:0");
+    let refused = AdminServer::start(config.clone(), plain_state()).unwrap_err();
+    assert!(matches!(refused, StartError::NotLoopback { .. }));
+    config.insecure = true;
+    let admin = AdminServer::start(config, plain_state()).unwrap();
+    let port = admin.address().port();
+    let status = |request: &str| {
+        let mut socket = connect(([127, 0, 0, 1], port).into());
+        socket.write_all(request.as_bytes()).unwrap();
+        Answer::read(&mut socket).status
+    };
+    let head = "HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
+    assert_eq!(status(&format!("GET /livez {head}\r\n")), 200);
+    assert_eq!(status(&format!("GET /metrics {head}\r\n")), 401);
+    assert_eq!(status(&format!("GET /metrics {head}{BEARER}\r\n")), 200);
+    // A signature that nobody can verify is worth something on this machine only.
+    let signed = "Authorization: AWS4-HMAC-SHA256 Credential=x\r\n";
+    assert_eq!(status(&format!("GET /rules {head}{signed}\r\n")), 403);
+    assert_eq!(status(&format!("GET /endpoint {head}{BEARER}\r\n")), 200);
+}
+
+/// What each route answers to nobody, to a stranger, to a reader and to an administrator.
+#[test]
+fn every_route_asks_for_what_it_needs() {
+    let admin = with_spool();
+    let bearers = [
+        "",
+        "Authorization: Bearer ffffffffffffffff\r\n",
+        "Authorization: Bearer reader-0123456789\r\n",
+        BEARER,
+    ];
+    let signed = "Authorization: AWS4-HMAC-SHA256 Credential=x\r\n";
+    let status = |line: &str, more: &str| {
+        let mut socket = connect(admin.address());
+        let request = format!(
+            "{line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\nContent-Type: application/json\r\n{more}\r\n"
+        );
+        socket.write_all(request.as_bytes()).unwrap();
+        Answer::read(&mut socket).status
+    };
+    for (line, expected) in [
+        ("GET /livez", [200, 200, 200, 200]),
+        ("GET /readyz", [200, 200, 200, 200]),
+        ("GET /metrics", [200, 200, 200, 200]),
+        ("GET /statusz", [401, 401, 200, 200]),
+        ("GET /api/v1/rules", [401, 401, 503, 503]),
+        ("POST /api/v1/reload", [401, 401, 403, 503]),
+        ("GET /api/v1/spool/stat", [401, 401, 200, 200]),
+        ("GET /api/v1/spool/verify", [401, 401, 200, 200]),
+        ("POST /api/v1/spool/verify", [401, 401, 403, 202]),
+        ("GET /rules", [403, 403, 503, 503]),
+        ("POST /rules/r", [403, 403, 401, 503]),
+        ("PATCH /rules/r", [403, 403, 401, 503]),
+        ("DELETE /rules/r", [403, 403, 401, 503]),
+        ("POST /rules/r/enable", [403, 403, 401, 503]),
+        ("POST /rules/r/disable", [403, 403, 401, 503]),
+        ("GET /endpoint", [403, 403, 200, 200]),
+        ("POST /tags", [403, 403, 401, 503]),
+        ("POST /untag", [403, 403, 401, 503]),
+        ("GET /tags", [403, 403, 503, 503]),
+        ("GET /destinations", [403, 403, 400, 400]),
+        ("POST /topics/a", [403, 403, 401, 503]),
+        ("GET /retainedMessage/a", [403, 403, 503, 503]),
+        ("GET /retainedMessage", [403, 403, 503, 503]),
+    ] {
+        for (bearer, expected) in bearers.iter().zip(expected) {
+            assert_eq!(status(line, bearer), expected, "{line} with {bearer:?}");
+        }
+        let (_, path) = line.split_once(' ').unwrap();
+        let own = path.starts_with("/api") || path == "/statusz";
+        if own {
+            assert_eq!(status(line, signed), 401, "{line} with a signature");
+        } else {
+            assert_eq!(status(line, signed), expected[3], "{line} with a signature");
+        }
+        for page in ["Origin: http://evil.example\r\n", "Origin: null\r\n"] {
+            assert_eq!(
+                status(line, &format!("{BEARER}{page}")),
+                403,
+                "{line} from {page}"
+            );
+        }
+    }
+    // What a page could send to another origin unasked: no header of its own, a signature in the query.
+    assert_eq!(status("POST /rules/r?X-Amz-Signature=00", ""), 403);
+    assert_eq!(
+        status("GET /rules?X-Amz-Algorithm=AWS4-HMAC-SHA256", ""),
+        403
+    );
 }

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tracing::{error, info};
 
 use crate::config::{BrokerConfig, ListenerConfig};
+use crate::direct_publish::{DirectLimits, DirectPort};
 use crate::error::StartError;
 use crate::listener::bind;
 use crate::mailbox::MailboxWake;
@@ -175,6 +176,11 @@ impl RunningBroker {
     /// A handle that only looks, for the admin server.
     pub fn observer(&self) -> BrokerObserver {
         BrokerObserver::new(Arc::clone(&self.shared))
+    }
+
+    /// Takes messages that came without an MQTT connection.
+    pub fn direct_port(&self, limits: DirectLimits) -> DirectPort {
+        DirectPort::new(Arc::clone(&self.shared), limits)
     }
 
     /// True when a thread of the broker has ended although nobody closed it: nothing that it carried is served.

@@ -16,6 +16,7 @@ mod broker;
 mod client_ids;
 mod config;
 mod connection;
+mod direct_publish;
 mod error;
 mod listener;
 mod log_limit;
@@ -39,6 +40,9 @@ mod worker;
 pub use broker::{Broker, BrokerParts, RunningBroker};
 pub use config::{
     BrokerConfig, BrokerLimits, ListenerConfig, ListenerLimits, MqttSettings, OnQueueFull,
+};
+pub use direct_publish::{
+    DirectLimits, DirectPort, DirectProperties, DirectPublish, DirectRefusal, RetainedMessage,
 };
 pub use error::StartError;
 pub use outcome::Version;

@@ -7,6 +7,7 @@ use forebay_core::QoS;
 use forebay_pipeline::Wake;
 use tokio::sync::Notify;
 
+use crate::direct_publish::{DirectQueue, Waiting};
 use crate::outcome::Cause;
 use crate::publication::Publication;
 use crate::slot::ConnectionKey;
@@ -55,6 +56,7 @@ pub(crate) struct Mailbox {
     /// Something was put in since the owner last looked. Release on the writer's side and acquire on the owner's, so
     /// that an owner that sees it also sees the mail; the lock alone orders the mail itself.
     filled: AtomicBool,
+    direct: DirectQueue,
     notify: Notify,
 }
 
@@ -68,6 +70,18 @@ impl Mailbox {
         self.lock().mail.requests.push(request);
         self.filled.store(true, Ordering::Release);
         self.notify.notify_one();
+    }
+
+    /// Leaves a message without a connection, or gives it back when there is no room.
+    pub(crate) fn direct(&self, message: Waiting) -> Option<Waiting> {
+        let left = self.direct.push(message);
+        self.notify.notify_one();
+        left
+    }
+
+    /// Takes the messages without a connection.
+    pub(crate) fn take_direct(&self) -> Vec<Waiting> {
+        self.direct.take()
     }
 
     /// Moves `deliveries` in as far as there is room. Returns how many were dropped.

@@ -20,6 +20,8 @@ pub(crate) struct Publication {
     /// The RETAIN flag as published.
     pub(crate) retain: bool,
     pub(crate) properties: Option<Box<PublishProperties>>,
+    /// When it was published.
+    pub(crate) published: Time,
     /// When it must not be delivered any more.
     pub(crate) expires: Time,
 }
@@ -55,6 +57,7 @@ impl Publication {
             qos,
             retain,
             properties,
+            published: now,
             expires,
         }
     }

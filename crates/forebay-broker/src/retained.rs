@@ -161,6 +161,31 @@ impl Retained {
         seen < PAGE_TOPICS || scan.after.is_none()
     }
 
+    /// The message of a topic.
+    pub(crate) fn get(&self, topic: &str, now: Time) -> Option<Arc<Publication>> {
+        let store = self.lock();
+        let found = store.messages.get(topic);
+        found.filter(|message| !message.is_expired(now)).cloned()
+    }
+
+    /// Up to `max` messages whose topics come behind `after`, by topic.
+    pub(crate) fn after(
+        &self,
+        after: Option<&str>,
+        max: usize,
+        now: Time,
+    ) -> Vec<Arc<Publication>> {
+        let store = self.lock();
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let behind = store.messages.range::<str, _>((start, Bound::Unbounded));
+        behind
+            .map(|(_, message)| message)
+            .filter(|message| !message.is_expired(now))
+            .take(max)
+            .cloned()
+            .collect()
+    }
+
     /// Messages and their bytes.
     pub(crate) fn size(&self) -> (usize, usize) {
         let store = self.lock();

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::error;
 
+use crate::direct_publish::carry;
 use crate::listener::accept;
 use crate::mailbox::Mailbox;
 use crate::shared::{Listener, Shared};
@@ -76,6 +77,10 @@ async fn run(parts: WorkerParts) {
             () = parts.mailbox.notified() => false,
             _ = tick.tick() => true,
         };
+        for message in parts.mailbox.take_direct() {
+            let (worker, shared) = (parts.worker.clone(), Arc::clone(&parts.shared));
+            drop(tokio::spawn(carry(worker, shared, message)));
+        }
         let now = parts.shared.clock.now();
         let mut worker = parts.worker.lock();
         worker.turn(now);

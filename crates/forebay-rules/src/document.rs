@@ -225,15 +225,10 @@ impl RuleDocument {
     /// # Errors
     /// The first check that fails, in the order in which AWS IoT makes them.
     pub fn from_json(bytes: &[u8], name: Option<&str>) -> Result<Self, DocumentError> {
-        let value: Value = serde_json::from_slice(bytes).map_err(|error| DocumentError::Json {
-            line: error.line(),
-            column: error.column(),
-            reason: error.to_string(),
-        })?;
         let Form {
             payload,
             name: own_name,
-        } = Form::recognise(value)?;
+        } = Form::recognise(read(bytes)?)?;
         let name = match (name, own_name) {
             (Some(stored), Some(document)) if stored != document => {
                 return Err(DocumentError::NameMismatch {
@@ -295,6 +290,19 @@ impl RuleDocument {
         texts.collect()
     }
 
+    /// The TopicRulePayload of a document in any of the forms: AWS's member names, members that Forebay does not know
+    /// included, and without what GetTopicRule adds to it.
+    ///
+    /// # Errors
+    /// When the document has none of the forms.
+    pub fn payload(bytes: &[u8]) -> Result<Map<String, Value>, DocumentError> {
+        let mut payload = Form::recognise(read(bytes)?)?.payload;
+        for added in ["ruleName", "createdAt"] {
+            payload.remove(added);
+        }
+        Ok(payload)
+    }
+
     fn from_payload(name: String, payload: &Map<String, Value>) -> Result<Self, DocumentError> {
         let sql = text(payload, "sql")?.ok_or_else(|| DocumentError::missing("sql"))?;
         let actions = match payload.get("actions") {
@@ -330,6 +338,14 @@ impl RuleDocument {
             error_action,
         })
     }
+}
+
+fn read(bytes: &[u8]) -> Result<Value, DocumentError> {
+    serde_json::from_slice(bytes).map_err(|error| DocumentError::Json {
+        line: error.line(),
+        column: error.column(),
+        reason: error.to_string(),
+    })
 }
 
 fn disabled(payload: &Map<String, Value>) -> Result<bool, DocumentError> {

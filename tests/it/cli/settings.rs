@@ -72,7 +72,7 @@ fn the_environment_reaches_nested_tables() -> Result<()> {
         .env("FOREBAY__SERVER__NAME", "from-environment");
     let forebay = builder.start()?;
     ensure!(receive_maximum(&forebay)? == 7);
-    let status = forebay_tests::http::get(forebay.admin(), "/statusz")?.body;
+    let status = forebay.get("/statusz")?.body;
     expect_text(&status, &["\"from-environment\""])?;
     bed::stop(forebay)
 }

@@ -1,6 +1,7 @@
 //! Asking a running process, through its admin port.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,6 +18,10 @@ use super::exit::{Exit, Failure};
 
 /// Names the process where no option does.
 const VARIABLE: &str = "FOREBAY_ADMIN";
+/// Names the file of the token where no option does.
+const TOKEN_VARIABLE: &str = "FOREBAY_TOKEN_FILE";
+/// Where a process that was started here with the usual settings has put its token.
+pub(super) const USUAL_TOKEN: &str = "data/admin-token";
 /// Where a process listens that was told nothing else.
 const USUAL: &str = "http://127.0.0.1:9464";
 /// One question with its answer.
@@ -28,6 +33,8 @@ const ANSWER_BYTES: usize = 64 << 20;
 #[derive(Debug, Clone)]
 pub(super) struct Admin {
     authority: String,
+    /// What is borne; `None` lets the process say that it needs one.
+    token: Option<String>,
 }
 
 impl fmt::Display for Admin {
@@ -37,8 +44,26 @@ impl fmt::Display for Admin {
 }
 
 impl Admin {
-    /// The process at `url`, else the one that the environment names, else the usual address of this machine.
-    pub(super) fn named(url: Option<&str>) -> Result<Self, Failure> {
+    /// The process at `url`, else the one that the environment names, else the usual address of this machine. The token
+    /// is in `token_file`, else in the file that the environment names, else in the first of `usual` that can be read.
+    pub(super) fn named(
+        url: Option<&str>,
+        token_file: Option<&Path>,
+        usual: &[PathBuf],
+    ) -> Result<Self, Failure> {
+        let named = token_file.map(Path::to_owned);
+        let named = named.or_else(|| std::env::var_os(TOKEN_VARIABLE).map(PathBuf::from));
+        let token = match named {
+            Some(file) => Some(read_token(&file)?),
+            None => usual.iter().find_map(|file| read_token(file).ok()),
+        };
+        Ok(Self {
+            token,
+            ..Self::url(url)?
+        })
+    }
+
+    fn url(url: Option<&str>) -> Result<Self, Failure> {
         match url {
             Some(url) => Self::at(url),
             None => match std::env::var(VARIABLE) {
@@ -59,6 +84,7 @@ impl Admin {
         match (uri.scheme_str(), uri.authority(), uri.path()) {
             (Some("http"), Some(authority), "" | "/") if uri.query().is_none() => Ok(Self {
                 authority: authority.as_str().to_owned(),
+                token: None,
             }),
             _ => Err(refused()),
         }
@@ -116,8 +142,12 @@ impl Admin {
             .uri(path)
             .header(header::HOST, &self.authority)
             .header(header::CONTENT_TYPE, "application/json")
-            .header(header::CONNECTION, "close")
-            .body(Full::new(Bytes::new()))?;
+            .header(header::CONNECTION, "close");
+        let request = match &self.token {
+            Some(token) => request.header(header::AUTHORIZATION, format!("Bearer {token}")),
+            None => request,
+        };
+        let request = request.body(Full::new(Bytes::new()))?;
         let answer = sender.send_request(request).await?;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), ANSWER_BYTES)
@@ -135,10 +165,29 @@ impl Admin {
         let exit = match error["code"].as_str() {
             // What was looked for is not there.
             Some("no_spool") => Exit::Unreachable,
+            // What it would run with is wrong.
+            Some("reload_refused") => Exit::Configuration,
             _ => Exit::Failed,
         };
-        Failure::new(exit, format!("{self} refuses ({status}): {message}"))
+        let hint = match status {
+            StatusCode::UNAUTHORIZED => "; name its file with --token-file",
+            _ => "",
+        };
+        Failure::new(exit, format!("{self} refuses ({status}): {message}{hint}"))
     }
+}
+
+/// The first token of a file, without its role.
+fn read_token(file: &Path) -> Result<String, Failure> {
+    let refused =
+        |reason: &str| Failure::new(Exit::InputOutput, format!("{}: {reason}", file.display()));
+    let text = std::fs::read_to_string(file).map_err(|error| refused(&error.to_string()))?;
+    let mut lines = text.lines().map(str::trim);
+    let line = lines.find(|line| !line.is_empty() && !line.starts_with('#'));
+    let token = line.and_then(|line| line.split(':').next());
+    token
+        .map(str::to_owned)
+        .ok_or_else(|| refused("it holds no token"))
 }
 
 #[cfg(test)]
@@ -152,7 +201,7 @@ mod tests {
             "http://localhost:1/",
             "http://[::1]:9464",
         ] {
-            let admin = Admin::named(Some(url)).unwrap();
+            let admin = Admin::url(Some(url)).unwrap();
             assert_eq!(admin.to_string(), url.trim_end_matches('/'));
         }
         for url in [
@@ -163,7 +212,7 @@ mod tests {
             "ftp://a",
             "http://",
         ] {
-            let failure = Admin::named(Some(url)).unwrap_err();
+            let failure = Admin::url(Some(url)).unwrap_err();
             assert_eq!(failure.exit, Exit::Usage, "{url} was accepted");
         }
     }

@@ -48,9 +48,31 @@ pub(super) enum Command {
     /// Look into the spool: what was acknowledged and is not in Kinesis yet
     #[command(subcommand)]
     Spool(SpoolCommand),
+    /// Make a running server read its configuration and rules again
+    Reload(ReloadArguments),
     /// Measure a broker
     #[command(subcommand)]
     Bench(BenchCommand),
+}
+
+/// A running server.
+#[derive(Debug, Default, Args)]
+pub(super) struct AdminArguments {
+    /// Its admin port [default: $FOREBAY_ADMIN, then http://127.0.0.1:9464]
+    #[arg(long, value_name = "URL")]
+    pub admin: Option<String>,
+    /// File of its token [default: $FOREBAY_TOKEN_FILE, then data/admin-token]
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ReloadArguments {
+    #[command(flatten)]
+    pub process: AdminArguments,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Default, Args)]

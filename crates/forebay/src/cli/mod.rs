@@ -7,6 +7,7 @@ mod exit;
 mod mqtt_client;
 mod output;
 mod publish;
+mod reload;
 mod rule;
 mod signals;
 mod spool;
@@ -19,7 +20,7 @@ use clap::Parser;
 use args::{Arguments, BenchCommand, Command, DemoArguments, RunArguments, StreamCommand};
 pub use exit::{Exit, Failure, Outcome};
 pub(crate) use output::{remark, report as show_report, style};
-pub(crate) use signals::Stop;
+pub(crate) use signals::{Hangup, Stop};
 pub(crate) use stream::{chain, needs_no_credentials};
 
 use crate::config::{CommandLineRule, Inputs};
@@ -63,6 +64,7 @@ fn dispatch(arguments: Arguments) -> Outcome {
         Command::Stream(StreamCommand::Describe(describe)) => block_on(stream::describe(&describe)),
         Command::Stream(StreamCommand::Tail(tail)) => block_on(stream::tail(&tail)),
         Command::Spool(command) => block_on(spool::run(&command)),
+        Command::Reload(reload) => block_on(reload::run(&reload)),
         Command::Bench(BenchCommand::Quick(quick)) => bench::run(&quick),
     }
 }

@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM.
+//! SIGINT and SIGTERM, which ask for a stop, and SIGHUP, which asks to read the configuration again.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -17,21 +17,13 @@ impl Stop {
     /// # Errors
     /// When the operating system refuses.
     pub(crate) fn listen() -> Result<Self, Failure> {
-        let open = |kind| {
-            signal(kind).map_err(|error| {
-                Failure::new(
-                    Exit::InputOutput,
-                    format!("cannot listen to signals: {error}"),
-                )
-            })
-        };
         Ok(Self {
             terminate: open(SignalKind::terminate())?,
             interrupt: open(SignalKind::interrupt())?,
         })
     }
 
-    /// Waits for the next one and says which it was.
+    /// Waits for the next wish to stop and says which signal it was.
     ///
     /// # Cancel safety
     /// A signal that arrives after this is dropped is seen by the next call.
@@ -41,4 +33,35 @@ impl Stop {
             _ = self.interrupt.recv() => "SIGINT",
         }
     }
+}
+
+/// The signal that asks to read the configuration again.
+#[derive(Debug)]
+pub(crate) struct Hangup(Signal);
+
+impl Hangup {
+    /// Begins to listen: from here on the signal no longer ends the process.
+    ///
+    /// # Errors
+    /// When the operating system refuses.
+    pub(crate) fn listen() -> Result<Self, Failure> {
+        open(SignalKind::hangup()).map(Self)
+    }
+
+    /// Waits for the next one; several that come meanwhile are one.
+    ///
+    /// # Cancel safety
+    /// As [`Stop::wait`].
+    pub(crate) async fn wait(&mut self) {
+        self.0.recv().await;
+    }
+}
+
+fn open(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(|error| {
+        Failure::new(
+            Exit::InputOutput,
+            format!("cannot listen to signals: {error}"),
+        )
+    })
 }

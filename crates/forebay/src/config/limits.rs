@@ -101,6 +101,8 @@ pub struct Limits {
     pub rules: u32,
     /// `actions_per_rule`: 10.
     pub actions_per_rule: u32,
+    /// `tags_per_rule`: 50.
+    pub tags_per_rule: u32,
     /// `rule_document_bytes`: 128 KiB.
     pub rule_document_bytes: u64,
 }
@@ -202,6 +204,7 @@ impl Limits {
             actions_per_rule: section
                 .integer_u32("actions_per_rule", 1..=constant(RULE_ACTIONS_MAX))
                 .unwrap_or(constant(RULE_ACTIONS_MAX)),
+            tags_per_rule: section.integer_u32("tags_per_rule", 1..=50).unwrap_or(50),
             rule_document_bytes: section
                 .size("rule_document_bytes", KIB..=MIB)
                 .map_or(128 * KIB, |written| written.value),

@@ -6,14 +6,12 @@ use forebay_core::AckMode;
 
 use super::limits::ListenerLimits;
 use super::process::read_ack;
-use super::raw::{RawKind, RawTable};
+use super::raw::RawTable;
 use super::section::{Section, Written};
 use crate::diagnostics::{Code, Diagnostic, Origin, Report};
 
 /// The port of MQTT without encryption (IANA).
 const MQTT_PORT: u16 = 1883;
-/// The admin port.
-const ADMIN_PORT: u16 = 9464;
 /// The listener that exists when none is written.
 const DEFAULT_NAME: &str = "default";
 
@@ -176,7 +174,7 @@ fn check_open(
     section.report().push(diagnostic);
 }
 
-fn is_loopback(ip: IpAddr) -> bool {
+pub(super) fn is_loopback(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(v4) => v4.is_loopback(),
         IpAddr::V6(v6) => {
@@ -185,52 +183,6 @@ fn is_loopback(ip: IpAddr) -> bool {
     }
 }
 
-fn loopback(port: u16) -> SocketAddr {
+pub(super) fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
-}
-
-/// `[admin]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Admin {
-    /// `bind`: where metrics, health and status are served, loopback only; `None` is `"off"`. Default 127.0.0.1:9464.
-    pub bind: Option<SocketAddr>,
-}
-
-impl Admin {
-    pub(super) fn read(table: RawTable, report: &mut Report) -> Self {
-        let mut section = Section::new("admin", table, report);
-        let mut bind = Some(loopback(ADMIN_PORT));
-        if let Some(value) = section.take("bind") {
-            match value.kind {
-                RawKind::String(word) if word == "off" => bind = None,
-                RawKind::String(text) => {
-                    let written = Written {
-                        value: text,
-                        origin: value.origin,
-                    };
-                    if let Some(address) = section.address_of("bind", &written) {
-                        check_admin(&mut section, address, &written.origin);
-                        bind = Some(address);
-                    }
-                }
-                _ => section.wrong_type("bind", &value, "an address, or \"off\""),
-            }
-        }
-        section.finish();
-        Self { bind }
-    }
-}
-
-fn check_admin(section: &mut Section<'_>, address: SocketAddr, origin: &Origin) {
-    if is_loopback(address.ip()) {
-        return;
-    }
-    section.report().push(
-        Diagnostic::error(
-            Code::OpenListener,
-            "`admin.bind` is reachable by others and nobody has to authenticate",
-        )
-        .at(origin)
-        .label("allowed: loopback addresses, or \"off\""),
-    );
 }

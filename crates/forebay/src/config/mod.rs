@@ -4,6 +4,7 @@
 //! into a [`Config`]. Everything that is wrong is in the [`Report`], which comes also when nothing is: it then holds
 //! the warnings. Nothing is opened, bound or started here.
 
+mod admin;
 mod functions;
 mod kinesis;
 mod layers;
@@ -21,6 +22,7 @@ mod spool;
 mod tests;
 pub mod units;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -28,16 +30,17 @@ use forebay_core::AckMode;
 use forebay_core::topic::TopicLimits;
 use forebay_rules::{Environment, Rule, RuleLimits, RuleSet};
 
+pub use admin::Admin;
 pub use kinesis::Kinesis;
 pub use layers::Inputs;
 pub use limits::{Limits, ListenerLimits, Profile};
-pub use listeners::{Admin, Listener};
+pub use listeners::Listener;
 pub use machine::{Machine, raise_descriptor_limit};
 pub use memory::{BASE_BYTES, Memory};
 pub use mqtt::{Mqtt, OnQueueFull};
 pub use process::{Log, LogFormat, Metrics, Server, Shutdown};
-pub use rules::{COMMAND_LINE_SQL_VERSION, CommandLineRule, Rules};
-pub(crate) use rules::{parse_document, read_document, text_error};
+pub use rules::{COMMAND_LINE_SQL_VERSION, CommandLineRule, RuleSources, Rules, SourceRule};
+pub(crate) use rules::{parse_document, read_document, read_rule, rule_files, text_error};
 pub use spool::Spool;
 pub(crate) use spool::{NEEDS_A_DIRECTORY, check_writable};
 
@@ -78,6 +81,10 @@ pub struct Config {
     pub rules: Rules,
     /// The rules of `rules.dir`, of `[[rules.inline]]` and of the command line, compiled.
     pub rule_set: Arc<RuleSet>,
+    /// What they were compiled from.
+    pub rule_sources: Arc<RuleSources>,
+    /// Every key that is written somewhere, by its dotted name, with its value.
+    pub written: BTreeMap<String, String>,
 }
 
 /// What the layers gave.
@@ -108,6 +115,7 @@ fn build(
     report: &mut Report,
 ) -> Option<Config> {
     let beside = layers.directory().to_owned();
+    let written = raw::written(&layers.table);
     let mut root = Section::new("", layers.table, report);
     let mut table = |key| root.table(key);
     let (server, log, metrics, shutdown) = (
@@ -154,7 +162,8 @@ fn build(
         data: Some(Arc::new(functions::read(functions, report))),
     };
     let limits_of_rules = rule_limits(&limits, &rules);
-    let rule_set = read_rules.compile(&inherited, limits_of_rules, environment, report);
+    let compiled = read_rules.compile(&inherited, &limits, limits_of_rules, environment, report);
+    let (rule_set, rule_sources) = compiled.unzip();
     let listeners: Vec<Listener> = listeners.into_iter().map(|read| read.listener).collect();
     // Everything is read before rules that cannot be compiled end this: all mistakes come at once.
     if needs_spool(&listeners, rule_set.iter().flat_map(RuleSet::rules)) {
@@ -166,7 +175,7 @@ fn build(
         log: Log::read(log, machine, report),
         metrics: Metrics::read(metrics, report),
         shutdown: Shutdown::read(shutdown, report),
-        admin: Admin::read(admin, report),
+        admin: Admin::read(admin, &server.data_dir, report),
         kinesis: Kinesis::read(kinesis, report),
         mqtt: Mqtt::read(mqtt, profile, report),
         server,
@@ -176,6 +185,8 @@ fn build(
         limits,
         rules,
         rule_set: Arc::new(rule_set?),
+        rule_sources: Arc::new(rule_sources?),
+        written,
     };
     Some(config)
 }

@@ -172,6 +172,48 @@ pub(super) fn merge(lower: &mut RawTable, upper: RawTable) {
     }
 }
 
+/// Every key that is set, by its dotted name, with its value as text: what two readings of a configuration are compared
+/// by. A list counts as one value.
+pub(super) fn written(table: &RawTable) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    collect(table, "", &mut found);
+    found
+}
+
+fn collect(table: &RawTable, path: &str, found: &mut BTreeMap<String, String>) {
+    for (key, entry) in table {
+        let name = match path {
+            "" => key.clone(),
+            path => format!("{path}.{key}"),
+        };
+        match &entry.value.kind {
+            RawKind::Table(inner) => collect(inner, &name, found),
+            kind => drop(found.insert(name, value_text(kind))),
+        }
+    }
+}
+
+fn value_text(kind: &RawKind) -> String {
+    match kind {
+        RawKind::String(text) => format!("{text:?}"),
+        RawKind::Integer(number) => number.to_string(),
+        RawKind::Float(number) => number.to_string(),
+        RawKind::Boolean(value) => value.to_string(),
+        RawKind::Datetime => "a date".to_owned(),
+        RawKind::Array(items) => {
+            let items: Vec<String> = items.iter().map(|item| value_text(&item.kind)).collect();
+            format!("[{}]", items.join(", "))
+        }
+        RawKind::Table(table) => {
+            let members: Vec<String> = table
+                .iter()
+                .map(|(key, entry)| format!("{key} = {}", value_text(&entry.value.kind)))
+                .collect();
+            format!("{{ {} }}", members.join(", "))
+        }
+    }
+}
+
 /// A source for a text that is no file.
 pub(super) fn text_source(name: &str, text: String) -> Arc<Source> {
     Arc::new(Source {

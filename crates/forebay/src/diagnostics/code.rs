@@ -34,6 +34,8 @@ pub enum Code {
     Option,
     /// C015: a directory that cannot keep what is to be kept in it.
     Storage,
+    /// C016: a file of keys or tokens that cannot be used as it is.
+    Secrets,
     /// C101: settings for a rule that does not exist.
     SettingsWithoutRule,
     /// C102: plain HTTP to an address that is not local.
@@ -65,6 +67,7 @@ impl Code {
             Self::Rule => "C013",
             Self::Option => "C014",
             Self::Storage => "C015",
+            Self::Secrets => "C016",
             Self::SettingsWithoutRule => "C101",
             Self::PlaintextEndpoint => "C102",
             Self::NoAction => "C103",

@@ -131,7 +131,8 @@ impl Server {
 
     /// Whether any rule that can run is acknowledged before its records are stored.
     fn accepts(&self) -> bool {
-        let rules = self.config.rule_set.rules().iter();
+        let in_force = self.control.rules();
+        let rules = in_force.rules().iter();
         let inherited = || {
             let mut listeners = self.config.listeners.iter();
             listeners.any(|listener| listener.ack == AckMode::Accept)

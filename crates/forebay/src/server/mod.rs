@@ -4,20 +4,24 @@
 //! port, then the listeners, because they may open only when a publish can become durable. Stop: nothing new is taken,
 //! what is under way is finished, what is owed stays in the spool, and every step is cut by the deadline.
 
+mod admin;
 mod drain;
 mod facts;
 mod fatal;
 mod lines;
+mod messages;
+mod rules;
 mod run;
 mod settings;
 mod spool;
 mod status;
+mod token;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-use forebay_admin::{AdminConfig, AdminServer, AdminState, Heartbeat, Readiness, RunningAdmin};
+use forebay_admin::{Heartbeat, MessageSlot, Readiness, RunningAdmin};
 use forebay_broker::{Broker, BrokerParts, RunningBroker};
 use forebay_core::{Clock, Entropy, Fs, SeededEntropy, SystemClock, Time};
 use forebay_kinesis::{CredentialSource, SenderSetup, SenderThread};
@@ -27,8 +31,11 @@ use forebay_spool::{DiskFs, LossyFs};
 
 use crate::cli::{Exit, Failure, chain, needs_no_credentials};
 use crate::config::Config;
+use admin::Sources;
 pub use drain::Stopped;
 pub(crate) use fatal::end_process_when_vital_threads_panic;
+use messages::HttpMessages;
+use rules::{ReadAgain, RuleStore};
 pub(crate) use run::run;
 use spool::Opened;
 pub(crate) use spool::{report_of, status_of_directory};
@@ -91,6 +98,7 @@ pub struct Server {
     phase: Arc<Phase>,
     clock: Arc<SystemClock>,
     control: PipelineControl,
+    rules: Arc<RuleStore>,
     listeners: Vec<(String, SocketAddr)>,
     // Dropped in this order: the listeners first, what they depend on last.
     broker: RunningBroker,
@@ -106,17 +114,29 @@ impl Server {
     /// When the spool cannot be opened, an address cannot be bound or the operating system refuses a thread. What was
     /// started is stopped again.
     pub fn start(config: Config) -> Result<Self, Failure> {
+        Self::start_from(config, None)
+    }
+
+    /// The same with a configuration that can be read again.
+    pub(crate) fn start_from(
+        config: Config,
+        read_again: Option<ReadAgain>,
+    ) -> Result<Self, Failure> {
         match spool::lossy_disk()? {
-            Some(seed) => Self::start_on(LossyFs::new(seed), config),
-            None => Self::start_on(DiskFs, config),
+            Some(seed) => Self::start_on(LossyFs::new(seed), config, read_again),
+            None => Self::start_on(DiskFs, config, read_again),
         }
     }
 
-    fn start_on<F: Fs>(fs: F, config: Config) -> Result<Self, Failure> {
+    fn start_on<F: Fs>(
+        fs: F,
+        config: Config,
+        read_again: Option<ReadAgain>,
+    ) -> Result<Self, Failure> {
         let system_clock = Arc::new(SystemClock::new());
         let clock: Arc<dyn Clock> = Arc::clone(&system_clock) as Arc<dyn Clock>;
         let registry = Registry::new();
-        facts::register(&config, &registry);
+        facts::register(&registry);
         let phase = Arc::new(Phase::default());
         let opened = spool::open(fs, &config, &*clock, &registry)?;
         let recovery = opened.as_ref().map(spool::recovery_of);
@@ -148,14 +168,25 @@ impl Server {
             sender.viewer(),
             recovery,
         );
-        let admin = start_admin(
+        let rules = Arc::new(RuleStore::new(
             &config,
-            &clock,
-            &registry,
-            &phase,
-            &status,
-            [&sequencing, &sending],
-        )?;
+            control.clone(),
+            registry.clone(),
+            Arc::clone(&clock),
+            read_again,
+        )?);
+        let messages = MessageSlot::default();
+        let admin = admin::start(&Sources {
+            config: &config,
+            clock: &clock,
+            registry: &registry,
+            phase: &phase,
+            status: &status,
+            rules: &rules,
+            messages: &messages,
+            sequencing: &sequencing,
+            sending: &sending,
+        })?;
         let broker = Broker::start(
             settings::broker(&config),
             BrokerParts {
@@ -166,6 +197,7 @@ impl Server {
         )
         .map_err(|error| not_started(&error))?;
         status.watch(broker.observer());
+        messages.set(HttpMessages::new(&broker, &config));
         let names = config
             .listeners
             .iter()
@@ -177,12 +209,18 @@ impl Server {
             phase,
             clock: system_clock,
             control,
+            rules,
             listeners,
             broker,
             admin,
             sender,
             sequencer,
         })
+    }
+
+    /// What keeps the rules and reads the configuration again.
+    fn rules(&self) -> Arc<RuleStore> {
+        Arc::clone(&self.rules)
     }
 
     /// Name and address of each listener, with the port that it got.
@@ -306,46 +344,6 @@ fn credentials(config: &Config) -> CredentialSource {
     } else {
         CredentialSource::Chain
     }
-}
-
-fn start_admin(
-    config: &Config,
-    clock: &Arc<dyn Clock>,
-    registry: &Registry,
-    phase: &Arc<Phase>,
-    status: &Arc<StatusSource>,
-    [sequencing, sending]: [&Beat; 2],
-) -> Result<Option<RunningAdmin>, Failure> {
-    let Some(bind) = config.admin.bind else {
-        return Ok(None);
-    };
-    let (asked, shown, watched) = (Arc::clone(phase), Arc::clone(status), Arc::clone(status));
-    let writing = Arc::clone(status);
-    let mut state = AdminState::new(
-        registry.clone(),
-        Arc::clone(clock),
-        move || match asked.readiness() {
-            Readiness::Ready if writing.must_stall() => Readiness::NotReady("spool"),
-            readiness => readiness,
-        },
-        move || shown.status(),
-    )
-    .with_heartbeat(sequencing.heartbeat("sequencer"))
-    .with_heartbeat(sending.heartbeat("sender"))
-    .with_heartbeat(Heartbeat::new("ingest", move || watched.last_ingest_tick()));
-    if let Some(verifier) = status.verifier() {
-        state = state.with_verifier(verifier);
-    }
-    AdminServer::start(AdminConfig::new(bind), state)
-        .map(Some)
-        .map_err(|error| {
-            let exit = match error {
-                forebay_admin::StartError::Bind { .. } => Exit::Unreachable,
-                forebay_admin::StartError::NotLoopback { .. } => Exit::Configuration,
-                forebay_admin::StartError::Thread(_) => Exit::InputOutput,
-            };
-            Failure::new(exit, chain(&error))
-        })
 }
 
 fn not_started(error: &forebay_broker::StartError) -> Failure {

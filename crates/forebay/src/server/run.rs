@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use forebay_admin::RuleControl as _;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
 use super::{Server, Stopped, fatal, lines};
-use crate::cli::{Exit, Failure, Outcome, Stop, show_report, style};
+use crate::cli::{Exit, Failure, Hangup, Outcome, Stop, show_report, style};
 use crate::config::{self, CommandLineRule, Inputs, Loaded, Machine, raise_descriptor_limit};
 use crate::logging;
 
@@ -21,9 +22,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub(crate) fn run(inputs: &Inputs, rule: Option<&CommandLineRule>) -> Outcome {
     // Before anything that could be interrupted: a signal during the start is a wish to stop, not a crash.
     let runtime = runtime()?;
-    let mut stop = {
+    let (mut stop, mut hangup) = {
         let _entered = runtime.enter();
-        Stop::listen()?
+        (Stop::listen()?, Hangup::listen()?)
     };
     let descriptors = raise_descriptor_limit();
     let Loaded { config, report } = config::load(inputs, rule, &Machine::detect());
@@ -40,10 +41,14 @@ pub(crate) fn run(inputs: &Inputs, rule: Option<&CommandLineRule>) -> Outcome {
     }
     lines::rules(&config);
     fatal::end_process_when_vital_threads_panic();
-    let server = Server::start(config)?;
+    let read_again = {
+        let (inputs, rule) = (inputs.clone(), rule.cloned());
+        Box::new(move || config::load(&inputs, rule.as_ref(), &Machine::detect()))
+    };
+    let server = Server::start_from(config, Some(read_again))?;
     tracing::info!("ready");
 
-    let signal = runtime.block_on(serve(&server, &mut stop));
+    let signal = runtime.block_on(serve(&server, &mut stop, &mut hangup));
     tracing::info!(signal, "stop asked for");
     let stopped = runtime.block_on(end(server, &mut stop))?;
     tracing::info!(
@@ -66,12 +71,19 @@ fn runtime() -> Result<Runtime, Failure> {
 }
 
 /// Waits for a signal while the server serves.
-async fn serve(server: &Server, stop: &mut Stop) -> &'static str {
+async fn serve(server: &Server, stop: &mut Stop, hangup: &mut Hangup) -> &'static str {
     let mut look = tokio::time::interval(LOOK_EVERY);
     let mut flushes = false;
     loop {
         tokio::select! {
             signal = stop.wait() => return signal,
+            () = hangup.wait() => {
+                let rules = server.rules();
+                // What comes of it is in the log. A second one waits for the first.
+                if let Err(error) = tokio::task::spawn_blocking(move || rules.reload()).await {
+                    tracing::error!(%error, "the reload panicked");
+                }
+            }
             _ = look.tick() => {
                 if let Some(thread) = server.broken() {
                     fatal::end(thread);

@@ -22,7 +22,6 @@ pub(super) struct StatusSource {
     /// Acknowledgement mode of each listener, in the order of the configuration.
     acks: Vec<String>,
     connection_limit: u64,
-    rules: Vec<RuleStatus>,
     started: Time,
     clock: Arc<dyn Clock>,
     phase: Arc<Phase>,
@@ -46,18 +45,6 @@ impl StatusSource {
         sender: SenderViewer,
         recovery: Option<RecoveryStatus>,
     ) -> Arc<Self> {
-        let mut rules: Vec<RuleStatus> = config
-            .rule_set
-            .rules()
-            .iter()
-            .map(|rule| RuleStatus {
-                name: rule.name().to_owned(),
-                enabled: rule.is_enabled(),
-                ack: rule.settings().ack.map(|ack| ack.to_string()),
-                ..RuleStatus::default()
-            })
-            .collect();
-        rules.sort_by(|a, b| a.name.cmp(&b.name));
         Arc::new(Self {
             name: config.server.name.clone(),
             acks: config
@@ -66,7 +53,6 @@ impl StatusSource {
                 .map(|listener| listener.ack.to_string())
                 .collect(),
             connection_limit: u64::from(config.limits.connections),
-            rules,
             started: clock.now(),
             clock,
             phase,
@@ -193,12 +179,17 @@ impl StatusSource {
     /// The rules with their counts, which the registry holds. A rule beyond the label limit has none of its own.
     fn rules(&self) -> Vec<RuleStatus> {
         let counts = RuleCounts::read(&self.registry.render());
-        let mut rules = self.rules.clone();
-        for rule in &mut rules {
-            rule.matched = counts.of("forebay_rule_matched_total", &rule.name);
-            rule.executed = counts.of("forebay_rule_executed_total", &rule.name);
-            rule.errors = counts.of("forebay_rule_errors_total", &rule.name);
-        }
+        let in_force = self.control.rules();
+        let rules = in_force.rules().iter().map(|rule| RuleStatus {
+            name: rule.name().to_owned(),
+            enabled: rule.is_enabled(),
+            ack: rule.settings().ack.map(|ack| ack.to_string()),
+            matched: counts.of("forebay_rule_matched_total", rule.name()),
+            executed: counts.of("forebay_rule_executed_total", rule.name()),
+            errors: counts.of("forebay_rule_errors_total", rule.name()),
+        });
+        let mut rules: Vec<RuleStatus> = rules.collect();
+        rules.sort_by(|a, b| a.name.cmp(&b.name));
         rules
     }
 }

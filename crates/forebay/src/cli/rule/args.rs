@@ -12,7 +12,7 @@ pub(in crate::cli) enum RuleCommand {
     Validate(ValidateArguments),
     /// Show what a rule reads, converts and evaluates beforehand, and measure what a message costs
     Explain(ExplainArguments),
-    /// List the rules of a configuration or of a directory
+    /// List the rules of a configuration, of a directory or of a running server
     List(ListArguments),
     /// Show in what two rules, or two sets of rules, differ
     Diff(DiffArguments),
@@ -107,8 +107,14 @@ pub(in crate::cli) struct ExplainArguments {
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ListArguments {
     /// Directory of rule documents, in place of the configuration
-    #[arg(value_name = "DIR", conflicts_with_all = ["config", "set"])]
+    #[arg(value_name = "DIR", conflicts_with_all = ["config", "set", "admin", "token_file"])]
     pub directory: Option<PathBuf>,
+    /// Running server, in place of the configuration: its admin port
+    #[arg(long, value_name = "URL", conflicts_with_all = ["config", "set"])]
+    pub admin: Option<String>,
+    /// File of its token [default: $FOREBAY_TOKEN_FILE, then data/admin-token]
+    #[arg(long, value_name = "FILE", requires = "admin")]
+    pub token_file: Option<PathBuf>,
     #[command(flatten)]
     pub config: ConfigArguments,
     /// Print JSON

@@ -1,12 +1,15 @@
-//! `rule list`: the rules of a configuration, or of a directory of documents.
+//! `rule list`: the rules of a configuration, of a directory of documents, or of a running server.
 
 use std::path::Path;
 
-use forebay_rules::{Action, Environment, Rule, RuleLimits, RuleSet, RuleSettings};
+use forebay_rules::{Action, Environment, Rule, RuleDocument, RuleLimits, RuleSet, RuleSettings};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::args::{ConfigArguments, ListArguments};
 use super::documents::{self, files_in};
+use crate::cli::admin::{Admin, USUAL_TOKEN};
+use crate::cli::block_on;
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::output;
 use crate::config::{self, Config, Inputs, Loaded, Machine};
@@ -14,9 +17,48 @@ use crate::diagnostics::Report;
 
 /// Runs the command.
 pub(super) fn run(arguments: &ListArguments) -> Outcome {
-    match &arguments.directory {
-        Some(directory) => show(&of_directory(directory)?, arguments.json),
-        None => show(&load(&arguments.config)?.rule_set, arguments.json),
+    match (&arguments.directory, &arguments.admin) {
+        (Some(directory), _) => show(&of_directory(directory)?, arguments.json),
+        (None, Some(url)) => {
+            let token_file = arguments.token_file.as_deref();
+            let admin = Admin::named(Some(url), token_file, &[USUAL_TOKEN.into()])?;
+            block_on(async {
+                let listed: Listed = admin.get("/api/v1/rules").await?;
+                show(&listed.into_set()?, arguments.json)
+            })
+        }
+        (None, None) => show(&load(&arguments.config)?.rule_set, arguments.json),
+    }
+}
+
+/// What a running server tells of its rules.
+#[derive(Debug, Deserialize)]
+struct Listed {
+    rules: Vec<ListedRule>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ListedRule {
+    name: String,
+    payload: Value,
+}
+
+impl Listed {
+    /// The rules as they are compiled here, without the settings and sources of the server, which lists do not show.
+    fn into_set(self) -> Result<RuleSet, Failure> {
+        let unusable = |name: &str, error: &dyn std::fmt::Display| {
+            Failure::new(Exit::Data, format!("rule {name} cannot be shown: {error}"))
+        };
+        let mut rules = Vec::new();
+        for ListedRule { name, payload } in self.rules {
+            let document = RuleDocument::from_json(payload.to_string().as_bytes(), Some(&name))
+                .map_err(|error| unusable(&name, &error))?;
+            rules.push((document, RuleSettings::default()));
+        }
+        RuleSet::build(rules, RuleLimits::default()).map_err(|errors| {
+            let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            Failure::new(Exit::Data, errors.join("\n"))
+        })
     }
 }
 

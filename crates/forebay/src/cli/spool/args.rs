@@ -25,6 +25,9 @@ pub(in crate::cli) struct SpoolArguments {
     /// [default: $FOREBAY_ADMIN, then that of the configuration]
     #[arg(long, value_name = "URL")]
     pub admin: Option<String>,
+    /// File of its token [default: $FOREBAY_TOKEN_FILE, then that of the configuration]
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
     /// Configuration file that says where the spool is [default: as for run]
     #[arg(
         short = 'c',

@@ -6,7 +6,7 @@ use forebay_admin::SpoolStatus;
 use forebay_spool::OpenError;
 
 use super::args::SpoolArguments;
-use crate::cli::admin::Admin;
+use crate::cli::admin::{Admin, USUAL_TOKEN};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output;
 use crate::config::{self, Inputs, Loaded, Machine};
@@ -21,20 +21,33 @@ pub(super) struct Place {
     pub dir: Option<PathBuf>,
     /// The process to ask where the directory is in use.
     url: Option<String>,
+    /// The file of its token, where one was named.
+    token_file: Option<PathBuf>,
+    /// Where its token may be otherwise.
+    usual_tokens: Vec<PathBuf>,
 }
 
 impl Place {
     /// What the arguments name, else what the configuration says.
     pub(super) fn of(arguments: &SpoolArguments) -> Result<Self, Failure> {
-        let url = arguments.admin.clone();
+        let (url, token_file) = (arguments.admin.clone(), arguments.token_file.clone());
         if let Some(dir) = &arguments.dir {
+            let beside = dir.parent().map(|data| data.join("admin-token"));
+            let usual_tokens = beside.into_iter().chain([USUAL_TOKEN.into()]).collect();
             return Ok(Self {
                 dir: Some(dir.clone()),
                 url,
+                token_file,
+                usual_tokens,
             });
         }
         if url.is_some() && arguments.config.is_none() {
-            return Ok(Self { dir: None, url });
+            return Ok(Self {
+                dir: None,
+                url,
+                token_file,
+                usual_tokens: vec![USUAL_TOKEN.into()],
+            });
         }
         let inputs = Inputs::of_process(arguments.config.clone(), Vec::new());
         let Loaded { config, report } = config::load(&inputs, None, &Machine::detect());
@@ -49,6 +62,8 @@ impl Place {
         Ok(Self {
             dir: Some(config.spool.dir.clone()),
             url: url.or_else(configured),
+            token_file,
+            usual_tokens: vec![config.admin.token_file.clone()],
         })
     }
 
@@ -59,7 +74,11 @@ impl Place {
 
     /// The process that has the spool open.
     pub(super) fn admin(&self) -> Result<Admin, Failure> {
-        Admin::named(self.url.as_deref())
+        Admin::named(
+            self.url.as_deref(),
+            self.token_file.as_deref(),
+            &self.usual_tokens,
+        )
     }
 
     /// Makes certain that the process has the directory open that was named, when one was.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use forebay_rules::{DocumentError, RuleDocument};
 
-use super::Located;
 use super::show::{document_error, named_place};
+use super::{Located, SourceRule};
 use crate::config::limits::Limits;
 use crate::diagnostics::{Code, Diagnostic, Origin, Report, Source};
 
@@ -17,10 +17,10 @@ pub(super) fn read(
     documents: &mut Vec<Located>,
     report: &mut Report,
 ) {
-    match read_document(path, limits.rule_document_bytes) {
-        Ok(document) => {
+    match read_rule(path, limits.rule_document_bytes) {
+        Ok(rule) => {
             let origin = named_place(&path.display().to_string(), "");
-            documents.push(Located { document, origin });
+            documents.push(Located { rule, origin });
         }
         Err(diagnostic) => report.push(*diagnostic),
     }
@@ -28,6 +28,11 @@ pub(super) fn read(
 
 /// Reads one rule document; the stem of its file is the rule's name.
 pub(crate) fn read_document(path: &Path, bytes_max: u64) -> Result<RuleDocument, Box<Diagnostic>> {
+    read_rule(path, bytes_max).map(|rule| rule.document)
+}
+
+/// The same, with the payload as it is written.
+pub(crate) fn read_rule(path: &Path, bytes_max: u64) -> Result<SourceRule, Box<Diagnostic>> {
     let name = path.display().to_string();
     let bytes = std::fs::read(path).map_err(|error| {
         Box::new(Diagnostic::error(
@@ -50,7 +55,14 @@ pub(crate) fn read_document(path: &Path, bytes_max: u64) -> Result<RuleDocument,
         .file_stem()
         .and_then(|stem| stem.to_str())
         .unwrap_or_default();
-    parse_document(&name, &bytes, Some(stem))
+    let document = parse_document(&name, &bytes, Some(stem))?;
+    let payload = RuleDocument::payload(&bytes)
+        .map_err(|error| Box::new(document_error(&error).at(&named_place(&name, ""))))?;
+    Ok(SourceRule {
+        document,
+        payload,
+        stored: true,
+    })
 }
 
 /// Reads the bytes of one rule document, which messages call `source`. `name` is the name under which it is stored;

@@ -1,10 +1,9 @@
 //! `[[rules.inline]]`: documents written in TOML.
 
-use forebay_rules::RuleDocument;
 use serde_json::json;
 
-use super::Located;
 use super::show::document_error;
+use super::{Located, written_here};
 use crate::config::raw::{RawKind, RawTable, RawValue};
 use crate::config::section::Section;
 use crate::diagnostics::{Code, Diagnostic, Origin, Report};
@@ -92,9 +91,9 @@ fn read_inline_rule(table: RawTable, item: &Origin, report: &mut Report) -> Opti
         "description": description.map(|written| written.value),
         "actions": actions,
     });
-    match RuleDocument::from_json(document.to_string().as_bytes(), Some(&name.value)) {
-        Ok(document) => Some(Located {
-            document,
+    match written_here(&document, &name.value) {
+        Ok(rule) => Some(Located {
+            rule,
             origin: sql.origin,
         }),
         Err(error) => {

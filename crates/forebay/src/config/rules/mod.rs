@@ -3,15 +3,17 @@
 mod file;
 mod inline;
 mod show;
+mod sources;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use forebay_core::{AckMode, OnConfigError, OnFull, Ordering};
 use forebay_rules::{
-    Environment, IntDivision, RuleDocument, RuleLimits, RuleSet, RuleSettings, SelectStar,
+    DocumentError, Environment, IntDivision, RuleDocument, RuleLimits, RuleSet, RuleSettings,
+    SelectStar,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::kinesis::ORDERINGS;
 use super::layers::list_files;
@@ -21,9 +23,11 @@ use super::process::ACK_MODES;
 use super::raw::{RawEntry, RawTable};
 use super::section::Section;
 use crate::diagnostics::{Code, Diagnostic, Origin, Report, nearest};
-pub(crate) use file::{parse_document, read_document};
+pub(crate) use file::{parse_document, read_document, read_rule};
 pub(crate) use show::text_error;
 use show::{document_error, error_of, named_place, warning_of};
+use sources::loses;
+pub use sources::{RuleSources, SourceRule};
 
 /// `[rules]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +82,7 @@ pub(super) struct ReadRules {
 
 /// A document and the place that stands for it in messages: its file, or its statement in the configuration.
 struct Located {
-    document: RuleDocument,
+    rule: SourceRule,
     origin: Origin,
 }
 
@@ -133,7 +137,7 @@ pub(super) fn read(
         report.push(Diagnostic::warning(Code::Unreadable, title).at(&written.origin));
     }
     let dir = dir.map_or_else(|| beside.join("rules.d"), |written| written.value);
-    for path in list_files(&dir, "json", report) {
+    for path in rule_files(&dir, report) {
         file::read(&path, limits, &mut documents, report);
     }
     check_actions(&documents, limits, report);
@@ -154,28 +158,40 @@ impl ReadRules {
     pub(super) fn compile(
         self,
         inherited: &Inherited<'_>,
-        limits: RuleLimits,
+        limits: &Limits,
+        rule_limits: RuleLimits,
         environment: Environment,
         report: &mut Report,
-    ) -> Option<RuleSet> {
+    ) -> Option<(RuleSet, RuleSources)> {
         self.check_settings_have_rules(report);
         let mut origins: BTreeMap<String, Origin> = BTreeMap::new();
-        let mut documents = Vec::new();
-        let mut settings = self.settings;
-        for Located { document, origin } in self.documents {
-            let own = settings.remove(&document.name);
-            check_drops(&document.name, own.as_ref(), inherited, report);
-            origins.entry(document.name.clone()).or_insert(origin);
-            documents.push((document, own.map(|own| own.settings).unwrap_or_default()));
+        let mut rules = Vec::new();
+        for Located { rule, origin } in self.documents {
+            let name = &rule.document.name;
+            check_drops(name, self.settings.get(name), inherited, report);
+            origins.entry(name.clone()).or_insert(origin);
+            rules.push(rule);
         }
-        match RuleSet::build_in(documents, limits, environment) {
+        let settings = self.settings.into_iter();
+        let sources = RuleSources {
+            rules,
+            settings: settings.map(|(name, own)| (name, own.settings)).collect(),
+            actions_max: limits.actions_per_rule as usize,
+            tags_max: limits.tags_per_rule as usize,
+            document_bytes_max: limits.rule_document_bytes,
+            on_full: inherited.on_full,
+            acks: inherited.acks.iter().map(|(ack, _)| *ack).collect(),
+            limits: rule_limits,
+            environment,
+        };
+        match sources.compile(sources.rules.iter().map(|rule| &rule.document)) {
             Ok(set) => {
                 for rule in set.rules() {
                     for warning in rule.warnings() {
                         report.push(warning_of(rule.name(), &warning.to_string(), &origins));
                     }
                 }
-                Some(set)
+                Some((set, sources))
             }
             Err(errors) => {
                 for error in &errors {
@@ -190,7 +206,7 @@ impl ReadRules {
         let names: Vec<&str> = self
             .documents
             .iter()
-            .map(|located| located.document.name.as_str())
+            .map(|located| located.rule.document.name.as_str())
             .collect();
         for (name, settings) in &self.settings {
             if names.contains(&name.as_str()) {
@@ -220,15 +236,31 @@ fn read_command_line(rule: &CommandLineRule, documents: &mut Vec<Located>, repor
         }}],
     });
     let origin = named_place("--rule", &rule.sql);
-    match RuleDocument::from_json(document.to_string().as_bytes(), Some(COMMAND_LINE_RULE)) {
-        Ok(document) => documents.push(Located { document, origin }),
+    match written_here(&document, COMMAND_LINE_RULE) {
+        Ok(rule) => documents.push(Located { rule, origin }),
         Err(error) => report.push(document_error(&error).at(&origin)),
     }
 }
 
+/// The documents of a directory of rules, in the order of their names.
+pub(crate) fn rule_files(dir: &Path, report: &mut Report) -> Vec<PathBuf> {
+    list_files(dir, "json", report)
+}
+
+/// A rule that the configuration holds, as the document that AWS's API would take.
+fn written_here(document: &Value, name: &str) -> Result<SourceRule, DocumentError> {
+    let bytes = document.to_string();
+    Ok(SourceRule {
+        document: RuleDocument::from_json(bytes.as_bytes(), Some(name))?,
+        payload: RuleDocument::payload(bytes.as_bytes())?,
+        stored: false,
+    })
+}
+
 fn check_actions(documents: &[Located], limits: &Limits, report: &mut Report) {
     let max = limits.actions_per_rule as usize;
-    for Located { document, origin } in documents {
+    for Located { rule, origin } in documents {
+        let document = &rule.document;
         if document.actions.len() > max {
             report.push(
                 Diagnostic::error(
@@ -303,37 +335,20 @@ fn read_rule_settings(
     }
 }
 
-/// A policy that loses records is legal only where nothing was promised. A rule that says both itself is judged with
-/// the rule; here it is what it inherits.
+/// Reports a policy that loses what was promised, at the place where it is written.
 fn check_drops(
     name: &str,
     own: Option<&ReadSettings>,
     inherited: &Inherited<'_>,
     report: &mut Report,
 ) {
-    let own_policy = own.and_then(|own| own.settings.on_full);
-    let own_ack = own.and_then(|own| own.settings.ack);
-    let policy = own_policy.unwrap_or(inherited.on_full);
-    if !policy.drops() || (own_policy.is_some() && own_ack.is_some()) {
-        return;
-    }
-    let promises = |ack: &AckMode| *ack != AckMode::Accept;
-    let promise = match own_ack {
-        Some(ack) => Some(("the rule", ack)),
-        None => inherited
-            .acks
-            .iter()
-            .map(|(ack, _)| ("a listener", *ack))
-            .find(|(_, ack)| promises(ack)),
-    };
-    let Some((who, ack)) = promise.filter(|(_, ack)| promises(ack)) else {
+    let settings = own.map(|own| &own.settings);
+    let acks = inherited.acks.iter().map(|(ack, _)| *ack);
+    let Some(found) = loses(settings, inherited.on_full, acks) else {
         return;
     };
-    let mut diagnostic = Diagnostic::error(
-        Code::DropWithoutAccept,
-        format!("rule {name}: on_full = \"{policy}\" loses records, and {who} has ack = \"{ack}\""),
-    )
-    .help("set ack = \"accept\" for the rule, or on_full = \"block\" or \"reject\"");
+    let mut diagnostic = Diagnostic::error(Code::DropWithoutAccept, found.in_words(name))
+        .help("set ack = \"accept\" for the rule, or on_full = \"block\" or \"reject\"");
     let place = own
         .and_then(|own| own.on_full_origin.as_ref())
         .or(inherited.on_full_origin);

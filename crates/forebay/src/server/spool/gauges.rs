@@ -137,7 +137,8 @@ impl Gauges {
         self.check_bytes.absolute(log.check.bytes);
         if let Some(last) = &log.check.last {
             let age = clock.now().since(last.ended).as_secs_f64();
-            self.check_ended.set(clock.wall_millis() as f64 / 1000.0 - age);
+            self.check_ended
+                .set(clock.wall_millis() as f64 / 1000.0 - age);
         }
     }
 }

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use forebay_admin::{
-    BacklogStatus, CheckProgress, CheckStatus, DamageStatus, EndedCheck, FlushStatus, RecoveryStatus, SegmentStatus, SpoolStatus,
-    SpoolTotals, VerifyReport, WriterStatus,
+    BacklogStatus, CheckProgress, CheckStatus, DamageStatus, EndedCheck, FlushStatus,
+    RecoveryStatus, SegmentStatus, SpoolStatus, SpoolTotals, VerifyReport, WriterStatus,
 };
 use forebay_core::{Fs, Time};
 use forebay_pipeline::{LogCheckProgress, LogCheckReport, LogCheckStatus, LogStatus};
@@ -203,9 +203,7 @@ pub(crate) fn report_of(found: &Verified, dir: &Path, took: Duration) -> VerifyR
     let pages = found.headers_damaged.iter().chain(&found.footers_damaged);
     let count = found.damaged.len() + pages.clone().count();
     let listed = found.damaged.iter().take(DAMAGE_LISTED).map(damage_of);
-    let pages = pages
-        .take(DAMAGE_LISTED)
-        .map(|segment| page_of(*segment));
+    let pages = pages.take(DAMAGE_LISTED).map(|segment| page_of(*segment));
     VerifyReport {
         dir: dir.display().to_string(),
         segments: found.segments as u64,
