@@ -143,6 +143,13 @@ fn writing(writer: &WriterStatus) -> Vec<String> {
     lines
 }
 
+fn places(damaged: u64) -> String {
+    match damaged {
+        1 => "1 damaged place".to_owned(),
+        count => format!("{count} damaged places"),
+    }
+}
+
 /// The readings that look for damage.
 fn checked(check: &CheckStatus) -> String {
     let last = check.last.as_ref().map(|last| {
@@ -151,21 +158,21 @@ fn checked(check: &CheckStatus) -> String {
             count => format!(", {count} segments that could not be read"),
         };
         format!(
-            "{:.0} s ago: {} segments, {}, {} damaged places{unreadable}",
+            "{:.0} s ago: {} segments, {}, {}{unreadable}",
             last.ended_seconds_ago,
             last.segments,
             size(last.bytes),
-            last.damaged
+            places(last.damaged)
         )
     });
     let under_way = check.under_way.as_ref().map(|now| {
         format!(
-            "under way for {:.0} s: {} of {} segments, {}, {} damaged places",
+            "under way for {:.0} s: {} of {} segments, {}, {}",
             now.seconds,
             now.segments_read,
             now.segments,
             size(now.bytes),
-            now.damaged
+            places(now.damaged)
         )
     });
     let parts: Vec<String> = last.into_iter().chain(under_way).collect();
@@ -336,7 +343,7 @@ mod tests {
             damaged: 1,
             ..EndedCheck::default()
         });
-        let last = "1800 s ago: 12 segments, 12.0 MiB, 1 damaged places";
+        let last = "1800 s ago: 12 segments, 12.0 MiB, 1 damaged place";
         assert_eq!(checked(&check), format!("{last}; {now}"));
     }
 }
