@@ -26,14 +26,16 @@ impl<F: Fs> Spool<F> {
         fits: bool,
     ) -> Result<Commit, AppendError> {
         let mut frames = Vec::new();
+        let mut error = None;
         if fits {
             match self.write_active(&mut frame) {
                 Ok(()) => {
                     self.note_active(frame);
                     return Ok(self.apply(effect));
                 }
-                Err(_) => {
+                Err(failed) => {
                     self.counters.flush_errors += 1;
+                    error = Some(failed);
                     frames = self.retire_active();
                 }
             }
@@ -43,6 +45,7 @@ impl<F: Fs> Spool<F> {
             frames,
             effect: Some(effect),
             first_epoch: None,
+            error,
         });
         match self.place_pending() {
             Ok(Some(commit)) => Ok(commit),
@@ -111,14 +114,13 @@ impl<F: Fs> Spool<F> {
 
     /// Writes the held frames to a fresh segment and, once they are durable, the header that makes them count.
     pub(crate) fn place_pending(&mut self) -> Result<Option<Commit>, FsError> {
-        let mut last = no_segment(&self.config.dir);
         for _ in 0..PLACES_MAX {
             let Some(mut pending) = self.pending.take() else {
                 return Ok(None);
             };
             let Some(spare) = self.take_spare(&pending) else {
                 self.pending = Some(pending);
-                return Err(last);
+                break;
             };
             let header = self.header_for(&spare, &mut pending);
             match self.write_fresh(&spare, &header, &mut pending.frames) {
@@ -131,12 +133,14 @@ impl<F: Fs> Spool<F> {
                     // same frames and a higher epoch.
                     self.counters.flush_errors += 1;
                     self.discarded.push_back(spare.slot);
+                    pending.error = Some(error);
                     self.pending = Some(pending);
-                    last = error;
                 }
             }
         }
-        Err(last)
+        // That no segment is left is the consequence of what happened to the others.
+        let error = self.pending.as_ref().and_then(|it| it.error.clone());
+        Err(error.unwrap_or_else(|| no_segment(&self.config.dir)))
     }
 
     fn take_spare(&mut self, pending: &Pending) -> Option<Spare<F::File>> {

@@ -116,7 +116,7 @@ impl Progress {
     }
 
     /// Works with what a frame holds. Should that panic, the place stays with the thread, for whoever asks why.
-    pub(crate) fn during<T>(&self, place: FramePlace, work: impl FnOnce() -> T) -> T {
+    pub fn during<T>(&self, place: FramePlace, work: impl FnOnce() -> T) -> T {
         let own = thread::current().id();
         self.lock().push((own, place));
         let done = work();

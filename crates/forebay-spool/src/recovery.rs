@@ -186,6 +186,7 @@ impl<F: Fs> Spool<F> {
                 frames: tail,
                 effect: None,
                 first_epoch: None,
+                error: None,
             });
             // Without a segment the spool is open for reading; retry() goes on with this.
             if spool.place_pending().is_err() {

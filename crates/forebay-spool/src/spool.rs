@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_core::{Fs, SeededEntropy, Time};
+use forebay_core::{Fs, FsError, SeededEntropy, Time};
 use roaring::RoaringTreemap;
 
 use crate::backlog::{Book, Count, DeltaCounts};
@@ -86,6 +86,8 @@ pub(crate) struct Pending {
     pub(crate) effect: Option<Effect>,
     /// Epoch of the first segment that was tried: it may have the frames.
     pub(crate) first_epoch: Option<u64>,
+    /// Why they could not be written the last time that there was something to write them to.
+    pub(crate) error: Option<FsError>,
 }
 
 /// A group that is durable.
@@ -368,6 +370,23 @@ impl<F: Fs> Spool<F> {
         self.held
             .as_ref()
             .map_or(&self.open_ids, |held| &held.open_ids)
+    }
+
+    /// False when this QoS 2 id is not open and cannot become so by a frame that is held or uncertain: then nothing
+    /// needs to be written before its PUBREL is answered.
+    pub fn may_open(&self, client: &str, id: u16) -> bool {
+        let opens = |event: &Event| match event {
+            Event::Open {
+                client: opened,
+                id: number,
+            } => opened == client && *number == id,
+            Event::Release { .. } | Event::Forget { .. } => false,
+        };
+        let pending = self.pending.iter().flat_map(|pending| &pending.effect);
+        let mut pending = pending.flat_map(|effect| &effect.events);
+        let held = self.held.iter().flat_map(|held| &held.effects);
+        let mut held = held.flat_map(|effect| &effect.events);
+        self.open_ids.is_open(client, id) || pending.any(opens) || held.any(opens)
     }
 
     /// The sequence numbers in frames at the end of the log that may not be on disk. They are held when a directory is

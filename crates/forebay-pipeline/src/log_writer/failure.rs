@@ -108,6 +108,12 @@ impl<F: Fs> LogWriter<F> {
                 }
                 // The id lives with its connection only.
                 Item::Id(Event::Open { .. }, _) => {}
+                // Neither is what it releases in the log then, so nothing has to be written before the answer.
+                Item::Id(Event::Release { client, id }, Some(waiting))
+                    if !self.spool.may_open(&client, id) =>
+                {
+                    self.answer_release(waiting);
+                }
                 id @ Item::Id(..) => self.waiting.push_back(id),
             }
         }

@@ -112,6 +112,8 @@ fn open_unwritable(disk: &SimDisk, answered: bool) -> (TestSpool, Vec<u64>, u64)
     assert!(read_all(&spool).keys().eq(&certain));
     assert!(spool.watermark() <= held.start);
     assert!(spool.open_ids().is_open("device", 1) && !spool.open_ids().is_open("device", 3));
+    assert!(spool.may_open("device", 1) && spool.may_open("device", 3));
+    assert!(!spool.may_open("device", 9) && !spool.may_open("other", 1));
     (spool, owed, held.end - 1)
 }
 
