@@ -4,6 +4,7 @@ mod admin;
 mod aws_examples;
 mod bed;
 mod cli;
+mod crash_loop;
 mod crashes;
 mod end_to_end;
 mod foreign_clients;

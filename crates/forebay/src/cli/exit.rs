@@ -17,7 +17,8 @@ pub enum Exit {
     Data,
     /// No broker, no endpoint; the address is in use.
     Unreachable,
-    /// A directory or file that is missing or not writable.
+    /// A directory or file that is missing or not writable, or a start that is given up because those before it failed
+    /// alike.
     InputOutput,
     /// Configuration or rules that are wrong.
     Configuration,

@@ -62,7 +62,7 @@ pub fn run(options: &DemoOptions) -> Result<Summary, Failure> {
     let config = setup.config(&endpoint, &options.set)?;
     logging::install(&config.log, style())
         .map_err(|error| Failure::new(Exit::InputOutput, format!("cannot log: {error}")))?;
-    end_process_when_vital_threads_panic();
+    end_process_when_vital_threads_panic(|_| ());
     let server = setup.start_server(config, &endpoint, &options.set)?;
     setup.announce(&server, &endpoint, options);
 

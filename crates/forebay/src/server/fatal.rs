@@ -7,6 +7,7 @@
 use std::panic;
 use std::thread;
 
+use super::failed_starts::text_of;
 use crate::cli::remark;
 
 /// What a panic leaves, as Rust's own runtime does when it happens in the main thread.
@@ -14,13 +15,17 @@ const PANICKED: i32 = 101;
 /// Threads without which no promise can be kept.
 const VITAL: [&str; 4] = ["sequencer", "sender", "spool-jobs", "spool-reader"];
 
-/// From here on a panic of a vital thread ends the process at once, after the usual report.
-pub(crate) fn end_process_when_vital_threads_panic() {
+/// From here on a panic of a vital thread ends the process at once, after the usual report and after `remember` was told
+/// in that thread what it said.
+pub(crate) fn end_process_when_vital_threads_panic(
+    remember: impl Fn(&str) + Send + Sync + 'static,
+) {
     let report = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
         report(info);
         let current = thread::current();
         if let Some(name) = current.name().filter(|name| VITAL.contains(name)) {
+            remember(text_of(info.payload()));
             end(name);
         }
     }));
@@ -63,7 +68,7 @@ mod tests {
     #[test]
     fn a_panic_of_a_vital_thread_ends_the_process_and_no_other_does() {
         if let Ok(name) = std::env::var(ROLE) {
-            end_process_when_vital_threads_panic();
+            end_process_when_vital_threads_panic(|said| assert_eq!(said, "on purpose"));
             let panicking = thread::Builder::new()
                 .name(name)
                 .spawn(|| panic!("on purpose"));

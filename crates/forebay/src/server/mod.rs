@@ -7,6 +7,7 @@
 mod admin;
 mod drain;
 mod facts;
+mod failed_starts;
 mod fatal;
 mod lines;
 mod messages;
@@ -27,12 +28,13 @@ use forebay_core::{Clock, Entropy, Fs, SeededEntropy, SystemClock, Time};
 use forebay_kinesis::{CredentialSource, SenderSetup, SenderThread};
 use forebay_metrics::Registry;
 use forebay_pipeline::{Intake, Pipeline, PipelineControl, SequencerThread, SinkPort};
-use forebay_spool::{DiskFs, LossyFs};
+use forebay_spool::DiskFs;
 
 use crate::cli::{Exit, Failure, chain, needs_no_credentials};
 use crate::config::Config;
 use admin::Sources;
 pub use drain::Stopped;
+use failed_starts::{FailedStarts, Step};
 pub(crate) use fatal::end_process_when_vital_threads_panic;
 use messages::HttpMessages;
 use rules::{ReadAgain, RuleStore};
@@ -114,23 +116,26 @@ impl Server {
     /// When the spool cannot be opened, an address cannot be bound or the operating system refuses a thread. What was
     /// started is stopped again.
     pub fn start(config: Config) -> Result<Self, Failure> {
-        Self::start_from(config, None)
+        let starts = FailedStarts::forgotten(Arc::new(SystemClock::new()));
+        Self::start_after(config, &starts, None)
     }
 
-    /// The same with a configuration that can be read again.
-    pub(crate) fn start_from(
+    /// The same, after starts that may have failed, and with a configuration that can be read again.
+    fn start_after(
         config: Config,
+        starts: &FailedStarts,
         read_again: Option<ReadAgain>,
     ) -> Result<Self, Failure> {
-        match spool::lossy_disk()? {
-            Some(seed) => Self::start_on(LossyFs::new(seed), config, read_again),
-            None => Self::start_on(DiskFs, config, read_again),
+        match spool::test_disk()? {
+            Some(disk) => Self::start_on(disk, config, starts, read_again),
+            None => Self::start_on(DiskFs, config, starts, read_again),
         }
     }
 
     fn start_on<F: Fs>(
         fs: F,
         config: Config,
+        starts: &FailedStarts,
         read_again: Option<ReadAgain>,
     ) -> Result<Self, Failure> {
         let system_clock = Arc::new(SystemClock::new());
@@ -138,8 +143,12 @@ impl Server {
         let registry = Registry::new();
         facts::register(&registry);
         let phase = Arc::new(Phase::default());
-        let opened = spool::open(fs, &config, &*clock, &registry)?;
+        let opened = spool::open(fs, &config, &*clock, &registry, starts)?;
         let recovery = opened.as_ref().map(spool::recovery_of);
+        let contained = opened
+            .as_ref()
+            .map_or_else(Vec::new, |opened| opened.recovered.contained.clone());
+        starts.enter(Step::Threads);
         let (sequencing, sending) = (Beat::default(), Beat::default());
         let Parts {
             intakes,
@@ -175,6 +184,7 @@ impl Server {
             Arc::clone(&clock),
             read_again,
         )?);
+        starts.enter(Step::Admin);
         let messages = MessageSlot::default();
         let admin = admin::start(&Sources {
             config: &config,
@@ -187,6 +197,7 @@ impl Server {
             sequencing: &sequencing,
             sending: &sending,
         })?;
+        starts.enter(Step::Listeners);
         let broker = Broker::start(
             settings::broker(&config),
             BrokerParts {
@@ -203,6 +214,7 @@ impl Server {
             .iter()
             .map(|listener| listener.name.clone());
         let listeners = names.zip(broker.local_addrs()).collect();
+        starts.serves(&contained);
         phase.enter(Phase::READY);
         Ok(Self {
             config,

@@ -6,10 +6,12 @@ use std::thread;
 use std::time::Duration;
 
 use forebay_admin::RuleControl as _;
+use forebay_core::SystemClock;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
-use super::{Server, Stopped, fatal, lines};
+use super::failed_starts::FailedStarts;
+use super::{ReadAgain, Server, Stopped, fatal, lines};
 use crate::cli::{Exit, Failure, Hangup, Outcome, Stop, show_report, style};
 use crate::config::{self, CommandLineRule, Inputs, Loaded, Machine, raise_descriptor_limit};
 use crate::logging;
@@ -40,12 +42,15 @@ pub(crate) fn run(inputs: &Inputs, rule: Option<&CommandLineRule>) -> Outcome {
         tracing::warn!(%error, "the limit of open files could not be raised");
     }
     lines::rules(&config);
-    fatal::end_process_when_vital_threads_panic();
-    let read_again = {
+    let clock = Arc::new(SystemClock::new());
+    let starts = Arc::new(FailedStarts::read(&config.server.data_dir, clock));
+    let panicking = Arc::clone(&starts);
+    fatal::end_process_when_vital_threads_panic(move |said| panicking.thread_panicked(said));
+    let read_again: ReadAgain = {
         let (inputs, rule) = (inputs.clone(), rule.cloned());
         Box::new(move || config::load(&inputs, rule.as_ref(), &Machine::detect()))
     };
-    let server = Server::start_from(config, Some(read_again))?;
+    let server = starts.watch(|| Server::start_after(config, &starts, Some(read_again)))?;
     tracing::info!("ready");
 
     let signal = runtime.block_on(serve(&server, &mut stop, &mut hangup));

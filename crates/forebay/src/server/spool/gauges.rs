@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use forebay_core::{Clock, Fs as _};
 use forebay_metrics::{Counter, Gauge, Registry};
-use forebay_pipeline::{LogStatus, PipelineControl};
+use forebay_pipeline::{LogCondition, LogStatus, PipelineControl};
 use forebay_spool::DiskFs;
 
 use super::view::OTHER;
@@ -42,6 +42,8 @@ struct Gauges {
     disk_free: Gauge,
     stage: Gauge,
     lanes: Gauge,
+    writable: Gauge,
+    fallback: Counter,
     flush_errors: Counter,
     damaged: Counter,
     lost: Counter,
@@ -78,6 +80,15 @@ impl Gauges {
             lanes: gauge(
                 "forebay_sender_budget_used_bytes",
                 "Bytes of records of the spool that lanes and sender hold.",
+            ),
+            writable: gauge(
+                "forebay_spool_writable",
+                "1 while the spool can be written, 0 while its disk fails.",
+            ),
+            fallback: registry.counter(
+                "forebay_spool_fallback_records_total",
+                "Records that were acknowledged when Kinesis had them because the spool could not be written.",
+                &[],
             ),
             flush_errors: registry.counter(
                 "forebay_spool_flush_errors_total",
@@ -130,6 +141,9 @@ impl Gauges {
         }
         self.stage.set(f64::from(log.stage.level()));
         self.lanes.set(log.lane_bytes.0 as f64);
+        let writable = log.condition != LogCondition::Failed;
+        self.writable.set(f64::from(u8::from(writable)));
+        self.fallback.absolute(log.fallback_records);
         self.flush_errors.absolute(stat.counters.flush_errors);
         self.damaged.absolute(stat.counters.frames_damaged);
         self.lost.absolute(stat.counters.records_lost);

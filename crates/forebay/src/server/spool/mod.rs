@@ -6,14 +6,15 @@ mod view;
 
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_core::{Clock, Fs, SeededEntropy};
 use forebay_metrics::{Registry, buckets};
-use forebay_spool::{OpenError, Recovered, Spool};
+use forebay_spool::{LossyFs, OpenError, Progress, Recovered, Spool};
 
+use super::failed_starts::FailedStarts;
 use crate::cli::{Exit, Failure, chain};
 use crate::config::{Config, NEEDS_A_DIRECTORY};
 pub(super) use gauges::register;
@@ -23,6 +24,8 @@ pub(crate) use view::{report_of, status_of_directory};
 
 /// Makes killing the process a power cut: what was not flushed is gone. Its value is the seed of the disk's moods.
 const LOSSY_DISK: &str = "FOREBAY_TEST_LOSSY_DISK";
+/// With this, writing to the spool's disk fails while the file that it names exists.
+const FAILING_DISK: &str = "FOREBAY_TEST_FAILING_DISK";
 /// The description of a spool directory: where there is one, records may be owed.
 const META: &str = "META";
 
@@ -34,10 +37,14 @@ pub(super) struct Opened<F: Fs> {
     pub took: Duration,
 }
 
-/// The seed of a disk that loses at a kill what was not flushed, when a test asked for one.
-pub(super) fn lossy_disk() -> Result<Option<u64>, Failure> {
-    let Ok(seed) = std::env::var(LOSSY_DISK) else {
-        return Ok(None);
+/// A disk that loses at a kill what was not flushed, when a test asked for one, and can be told to fail.
+pub(super) fn test_disk() -> Result<Option<LossyFs>, Failure> {
+    let control = std::env::var_os(FAILING_DISK).map(PathBuf::from);
+    let seed = match std::env::var(LOSSY_DISK) {
+        Ok(seed) => seed,
+        // What a disk does by itself is up to it, too, when only its failures are asked for.
+        Err(_) if control.is_some() => "0".to_owned(),
+        Err(_) => return Ok(None),
     };
     let seed = seed.parse().map_err(|_| {
         Failure::new(
@@ -49,7 +56,14 @@ pub(super) fn lossy_disk() -> Result<Option<u64>, Failure> {
         seed,
         "{LOSSY_DISK} is set: this process LOSES what it has not flushed when it is killed; for tests only"
     );
-    Ok(Some(seed))
+    let Some(control) = control else {
+        return Ok(Some(LossyFs::new(seed)));
+    };
+    tracing::warn!(
+        control = %control.display(),
+        "{FAILING_DISK} is set: this process cannot write to its spool while that file exists; for tests only"
+    );
+    Ok(Some(LossyFs::failing_while(seed, control)))
 }
 
 /// Opens the spool where something may be acknowledged because of it, or where an earlier run has left one: what is
@@ -62,6 +76,7 @@ pub(super) fn open<F: Fs>(
     config: &Config,
     clock: &dyn Clock,
     registry: &Registry,
+    starts: &FailedStarts,
 ) -> Result<Option<Opened<F>>, Failure> {
     let dir = &config.spool.dir;
     if !config.needs_spool() && !was_used(dir) {
@@ -73,13 +88,13 @@ pub(super) fn open<F: Fs>(
     let opened = made.map_err(OpenError::from).and_then(|()| {
         Spool::open(
             Arc::new(fs),
-            settings(config),
+            settings(config, starts.progress()),
             SeededEntropy::from_os(),
             began,
             clock.wall_millis(),
         )
     });
-    let (mut spool, recovered) = opened.map_err(|error| refused(config, &error))?;
+    let (mut spool, recovered) = opened.map_err(|error| refused(config, &error, starts))?;
     spool.measure_flushes();
     let took = clock.now().since(began);
     let help = "Time to open the spool at the start.";
@@ -104,7 +119,7 @@ fn was_used(dir: &Path) -> bool {
     }
 }
 
-fn settings(config: &Config) -> forebay_spool::Config {
+fn settings(config: &Config, progress: &Arc<Progress>) -> forebay_spool::Config {
     let spool = &config.spool;
     forebay_spool::Config {
         segment_bytes: spool.segment,
@@ -112,20 +127,24 @@ fn settings(config: &Config) -> forebay_spool::Config {
         reserve_bytes: spool.reserve,
         // A directory in memory that nobody needs any more is still drained.
         allow_volatile: spool.allow_volatile || !config.needs_spool(),
+        progress: Arc::clone(progress),
         ..forebay_spool::Config::on_disk(&spool.dir)
     }
 }
 
 /// The words and the exit code for a spool that cannot be opened.
-fn refused(config: &Config, error: &OpenError) -> Failure {
+fn refused(config: &Config, error: &OpenError, starts: &FailedStarts) -> Failure {
     let dir = config.spool.dir.display();
     let failed = |exit, text: String| Failure::new(exit, text);
     let text = chain(error);
     match error {
-        OpenError::Locked(_) => failed(
-            Exit::InputOutput,
-            format!("{text}: stop that process, or give this one another `server.data_dir`"),
-        ),
+        OpenError::Locked(_) => {
+            starts.is_guest();
+            failed(
+                Exit::InputOutput,
+                format!("{text}: stop that process, or give this one another `server.data_dir`"),
+            )
+        }
         OpenError::Volatile(_) => failed(Exit::Configuration, text),
         OpenError::TooSmall { .. } => failed(
             Exit::Configuration,
