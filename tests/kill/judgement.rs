@@ -4,20 +4,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use anyhow::{Context as _, Result, ensure};
-use forebay_tests::duplicates::Excuses;
+use forebay_tests::duplicates::{Counted, Excuses};
 use forebay_tests::kinesis::Record;
 use forebay_tests::oracle::{Findings, Numbered, compare};
 
 use crate::ACK;
 use crate::device::Delivery;
 use crate::message::identify;
-use crate::site::{STREAMS, STRICT, Site};
+use crate::site::{STREAMS, STRICT, Site, wall_ms};
 
 /// What settles in the broker is durable after so many milliseconds; what was settled later is sent again. The rest is
 /// for a machine that does other things too: the flush itself, and threads that wait for a processor.
 const UNSETTLED_MS: u64 = 100 + 900;
 /// A request that was on its way when the broker died may be stored so much later.
 const IN_FLIGHT_MS: u64 = 1000;
+/// What a broker sent just before it died arrives so much later at most, unless the stream is in trouble.
+const ON_THE_WAY_MS: u64 = 100;
 /// Messages of a stream that are named when something is wrong with them.
 const SHOWN: usize = 10;
 
@@ -29,6 +31,8 @@ pub(crate) struct Account {
     excuses: Excuses,
     answered_ms: BTreeMap<Numbered, u64>,
     kills_ms: Vec<u64>,
+    /// What brokers counted as possible duplicates, by stream; empty when nobody looked.
+    counted: BTreeMap<&'static str, Counted>,
     /// Whether a shard refused records, so that records of a key may have changed places in a stream without `strict`.
     throttled: bool,
 }
@@ -43,12 +47,21 @@ pub(crate) struct Verdict {
     /// By stream.
     pub(crate) findings: BTreeMap<&'static str, Findings>,
     pub(crate) unexcused: Vec<Numbered>,
+    /// By stream where brokers were looked at: duplicates that they must have counted, and what they counted.
+    counted: BTreeMap<&'static str, (u64, u64)>,
     given_up: usize,
     /// Messages that are in one stream and not in another, though nobody has promised anything about them.
     halved: Vec<Numbered>,
     /// Some of what is lost or there too often, for a person.
     shown: Vec<String>,
     throttled: bool,
+}
+
+/// A look at the counters of a broker.
+#[derive(Debug)]
+pub(crate) struct Look {
+    seen: bool,
+    at_ms: u64,
 }
 
 // === impl Account ===
@@ -74,6 +87,30 @@ impl Account {
         let span = at_ms - UNSETTLED_MS..=at_ms + IN_FLIGHT_MS;
         self.excuses.spans.push(span);
         self.kills_ms.push(at_ms);
+    }
+
+    /// Takes in what a broker counted as possible duplicates, if it can be asked: the last time that it is.
+    pub(crate) fn look(&mut self, site: &Site) -> Result<Look> {
+        let at_ms = wall_ms();
+        let seen = site.is_ready();
+        if seen {
+            let metrics = site.metrics()?;
+            for stream in STREAMS {
+                let name = "forebay_kinesis_possible_duplicates_total";
+                let records = metrics.sum(name, &[("stream", stream)]);
+                self.counted.entry(stream).or_default().records += records as u64;
+            }
+        }
+        Ok(Look { seen, at_ms })
+    }
+
+    /// The broker that was looked at lived from then to then.
+    pub(crate) fn lived(&mut self, look: &Look, from_ms: u64, to_ms: u64) {
+        let from_ms = if look.seen { look.at_ms } else { from_ms };
+        for stream in STREAMS {
+            let counted = self.counted.entry(stream).or_default();
+            counted.unseen.push(from_ms..=to_ms + ON_THE_WAY_MS);
+        }
     }
 
     /// From then to then the broker could not know what became of its requests.
@@ -112,6 +149,10 @@ impl Account {
                 .shown
                 .extend(shown.map(|message| self.arrivals(stream, message, &records)));
             verdict.unexcused.extend(unexcused);
+            if let Some(counted) = self.counted.get(stream) {
+                let required = counted.required(&self.excuses.repeats, &records, identify)?;
+                verdict.counted.insert(stream, (required, counted.records));
+            }
             verdict.findings.insert(stream, findings);
         }
         // Without an answer a message may be kept or not, but not in a part of its streams.
@@ -185,6 +226,12 @@ impl Verdict {
             self.unexcused.len(),
             self.unexcused.first()
         );
+        for (stream, (required, counted)) in &self.counted {
+            ensure!(
+                required <= counted,
+                "stream {stream}: {required} duplicates, {counted} of which were counted; {self}"
+            );
+        }
         Ok(())
     }
 }
@@ -201,6 +248,9 @@ impl fmt::Display for Verdict {
             self.duplicates,
             self.lost()
         )?;
+        for (stream, (required, counted)) in &self.counted {
+            write!(f, "; {stream}: {required} to be counted, {counted} were")?;
+        }
         self.shown.iter().try_for_each(|lost| write!(f, "\n{lost}"))
     }
 }

@@ -102,11 +102,15 @@ impl KillLoop {
         let mut reshards = 0;
         for round in 0..rounds {
             let trouble = self.troubles[entropy.below(self.troubles.len() as u64) as usize];
+            let born_ms = wall_ms();
             begin(trouble, &mut site, &mut account, &mut entropy)
                 .and_then(|()| life(&mut site, trouble, &mut entropy, &mut start_takes))
                 .with_context(|| format!("round {round}, {trouble:?}"))?;
+            let look = account.look(&site)?;
             site.kill()?;
-            account.killed(wall_ms());
+            let died_ms = wall_ms();
+            account.lived(&look, born_ms, died_ms);
+            account.killed(died_ms);
             fleet.expect_work()?;
             reshards += usize::from(trouble == Trouble::Resharded);
         }
@@ -115,6 +119,7 @@ impl KillLoop {
         site.ready()?;
         fleet.finish(&mut account)?;
         account.add_message(&site.drain()?);
+        account.look(&site)?;
         let verdict = account.judge(&site)?;
         verdict.expect_kept().with_context(|| site.diary())?;
         site.expect_reshards(reshards)?;

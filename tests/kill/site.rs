@@ -246,6 +246,11 @@ impl Site {
         Ok(finished)
     }
 
+    /// Whether a broker was seen to be ready.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.life.as_ref().is_some_and(|life| life.admin.is_some())
+    }
+
     pub(crate) fn metrics(&self) -> Result<Metrics> {
         let admin = self.life.as_ref().and_then(|life| life.admin);
         metrics::scrape(admin.context("no broker is ready")?)

@@ -45,12 +45,49 @@ impl Excuses {
     }
 }
 
+/// What brokers counted as possible duplicates of a stream, each up to the last look at its counters.
+#[derive(Debug, Default)]
+pub struct Counted {
+    /// The sum over all brokers.
+    pub records: u64,
+    /// Milliseconds since the epoch: what was sent then is in no look.
+    pub unseen: Vec<RangeInclusive<u64>>,
+}
+
+impl Counted {
+    /// How many records brokers must have counted: of each message those after the first, less the times that its
+    /// device sent it again, as far as they did not arrive unseen.
+    ///
+    /// # Errors
+    /// The first one of `identify`.
+    pub fn required(
+        &self,
+        repeats: &BTreeMap<Numbered, u64>,
+        records: &[Record],
+        identify: impl Fn(&Record) -> Result<Numbered>,
+    ) -> Result<u64> {
+        let mut arrivals: BTreeMap<Numbered, Vec<u64>> = BTreeMap::new();
+        for record in records {
+            let arrivals = arrivals.entry(identify(record)?).or_default();
+            arrivals.push(record.arrival_ms);
+        }
+        let mut required = 0;
+        for (message, mut arrivals) in arrivals {
+            arrivals.sort_unstable();
+            let seen = |at: &&u64| !self.unseen.iter().any(|span| span.contains(at));
+            let again = arrivals.iter().skip(1).filter(seen).count() as u64;
+            required += again.saturating_sub(repeats.get(&message).copied().unwrap_or(0));
+        }
+        Ok(required)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn unexcused(excuses: &Excuses, arrivals: &[u64]) -> usize {
-        let records: Vec<Record> = arrivals
+    fn arrived(arrivals: &[u64]) -> Vec<Record> {
+        arrivals
             .iter()
             .map(|at| Record {
                 shard: String::new(),
@@ -59,9 +96,36 @@ mod tests {
                 data: Vec::new(),
                 arrival_ms: *at,
             })
-            .collect();
-        let found = excuses.unexcused(&records, |record| Ok((record.partition_key.clone(), 7)));
+            .collect()
+    }
+
+    fn identify(record: &Record) -> Result<Numbered> {
+        Ok((record.partition_key.clone(), 7))
+    }
+
+    fn unexcused(excuses: &Excuses, arrivals: &[u64]) -> usize {
+        let found = excuses.unexcused(&arrived(arrivals), identify);
         found.unwrap().len()
+    }
+
+    #[test]
+    fn what_arrives_again_and_is_seen_must_be_counted() {
+        let mut counted = Counted::default();
+        let mut repeats = BTreeMap::new();
+        let required = |counted: &Counted, repeats: &_, arrivals: &[u64]| {
+            counted
+                .required(repeats, &arrived(arrivals), identify)
+                .unwrap()
+        };
+        assert_eq!(required(&counted, &repeats, &[100]), 0);
+        assert_eq!(required(&counted, &repeats, &[300, 100, 200]), 2);
+        counted.unseen.push(90..=100);
+        // The first needs no count, whenever it arrives.
+        assert_eq!(required(&counted, &repeats, &[100, 200]), 1);
+        assert_eq!(required(&counted, &repeats, &[80, 100, 200]), 1);
+        repeats.insert(("a".to_owned(), 7), 1);
+        assert_eq!(required(&counted, &repeats, &[80, 100, 200]), 0);
+        assert_eq!(required(&counted, &repeats, &[80, 200, 300]), 1);
     }
 
     #[test]
