@@ -337,10 +337,13 @@ impl<F: Fs> Refill<F> {
     /// When [`step`](Self::step) has something to do by itself.
     pub(crate) fn next_deadline(&self, dealer: &Dealer, now: Time) -> Time {
         let discover = match dealer.unknown_from() {
-            Some(_) if self.pass.is_none() => self.discover_at,
+            Some(_) if self.pass.is_none() && !self.one_by_one => self.discover_at,
             _ => Time::NEVER,
         };
-        discover.min(dealer.next_retry(now))
+        match self.shared.draining.load(Atomic::Relaxed) {
+            true => Time::NEVER,
+            false => discover.min(dealer.next_retry(now)),
+        }
     }
 }
 

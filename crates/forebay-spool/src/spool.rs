@@ -309,8 +309,9 @@ impl<F: Fs> Spool<F> {
         let due = !self.delta.is_empty() && (waited || self.delta.len() >= UNKEPT_SETTLED_MAX);
         if due && self.pending.is_none() {
             match self.write_group(&mut Group::new(), now) {
-                // A checkpoint keeps what a delta would have kept.
-                Ok(_) | Err(AppendError::Full | AppendError::TooLarge { .. }) => {}
+                Ok(_) => {}
+                // A checkpoint keeps what a delta would have kept; room may come before it.
+                Err(AppendError::Full | AppendError::TooLarge { .. }) => self.delta_since = now,
                 Err(error) => return Err(error),
             }
         }
@@ -319,13 +320,17 @@ impl<F: Fs> Spool<F> {
 
     /// When [`poll`](Spool::poll) is due; [`Time::NEVER`] when nothing waits.
     pub fn next_deadline(&self) -> Time {
-        let delta = match self.delta.is_empty() {
+        // Nothing is written while a frame is held: its next try is up to the owner.
+        let delta = match self.delta.is_empty() || self.pending.is_some() {
             true => Time::NEVER,
             false => self.delta_since + DELTA_DELAY,
         };
-        let checkpoint = match self.changed {
-            true => self.checkpointed_at + CHECKPOINT_INTERVAL,
-            false => Time::NEVER,
+        let checkpoint = match (self.checkpoint_wanted, self.changed) {
+            // One that is wanted waits for the job that runs, or for the time of its next try.
+            (true, _) if self.job_running => Time::NEVER,
+            (true, _) => self.checkpoint_at,
+            (false, true) => self.checkpointed_at + CHECKPOINT_INTERVAL,
+            (false, false) => Time::NEVER,
         };
         delta.min(checkpoint)
     }
