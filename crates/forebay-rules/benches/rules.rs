@@ -3,6 +3,7 @@
 //! - `cargo bench -p forebay-rules` measures each subject with criterion.
 //! - `cargo bench -p forebay-rules -- ratios` measures all of them in turns, so that whatever else the machine does
 //!   falls on all alike, and prints their ratios to the tape; before that 10 000 rules: load time, memory, matching.
+//! - `cargo bench -p forebay-rules -- sizes` tells what parsing costs by the size of a payload and by what is in it.
 //! - `cargo bench -p forebay-rules -- loop NAME N` does one subject N times, for a program that counts instructions.
 #![expect(
     clippy::print_stdout,
@@ -27,6 +28,8 @@ const TOPIC: &str = "dt/device-17/telemetry";
 const TURNS: usize = 201;
 /// Calls of one turn.
 const CALLS: u32 = 2000;
+/// Bytes that one turn of a payload of some size parses.
+const BYTES_OF_A_TURN: usize = 4_000_000;
 /// Rules of a large set.
 const MANY: usize = 10_000;
 
@@ -210,27 +213,53 @@ fn ratios() {
     }
 }
 
-/// Payloads on either side of the size up to which the exact parser reads them: nanoseconds per KiB. While the
-/// smaller one costs less, the size is not too large.
-fn parsers() {
+/// What parsing costs by the kind and the size of a payload, in nanoseconds per KiB. One size is beyond that up to which
+/// the exact parser reads a payload: while the next smaller one costs less, the bound is not too high.
+fn sizes() {
     let statement = "SELECT * FROM 'dt/#' WHERE isUndefined(nothing)";
-    let mut sides = [15, 17].map(|copies: usize| {
-        let copies = vec![String::from_utf8_lossy(PAYLOAD); copies];
-        let payload = format!("{{\"all\":[{}]}}", copies.join(","));
-        let mut rules = Rules::new(set(vec![document("bench", statement)]));
-        rules.payload = Bytes::from(payload);
-        rules
+    let telemetry = String::from_utf8_lossy(PAYLOAD);
+    let quoted = |text: &str| format!("\"{}\"", text.repeat(20));
+    let kinds = [
+        ("telemetry", telemetry.to_string()),
+        (
+            "indented",
+            telemetry.replace(',', ",\n    ").replace(':', ": "),
+        ),
+        (
+            "numbers",
+            "[12.5,13.25,-7,100234,0.001,99.9,1700000000123]".to_owned(),
+        ),
+        ("prose", quoted("the quick brown fox jumps; ")),
+        ("umlauts", quoted("zwölf Boxkämpfer über Öl; ")),
+        ("escapes", quoted("a line of forty characters or so\\n")),
+    ];
+    println!("\nkind         bytes  parser  ns per KiB");
+    for (kind, unit) in kinds {
+        for size in [1, 4, 16, 120, 140].map(|kib| kib * 1024) {
+            let copies = vec![unit.as_str(); size / unit.len() + 1];
+            let payload = format!("{{\"all\":[{}]}}", copies.join(","));
+            let mut rules = Rules::new(set(vec![document("bench", statement)]));
+            rules.payload = Bytes::from(payload);
+            let bytes = rules.payload.len();
+            let reader = JsonReader::of(&rules.payload);
+            let each = turns_of(BYTES_OF_A_TURN / bytes, || rules.evaluate(TOPIC));
+            let each = each * 1024.0 / bytes as f64;
+            println!("{kind:10} {bytes:7}  {reader:?}  {each:8.0}");
+        }
+    }
+}
+
+/// Median nanoseconds of one call in a few turns of so many calls.
+fn turns_of(calls: usize, mut call: impl FnMut()) -> f64 {
+    let clock = SystemClock::new();
+    let times = (0..21).map(|_| {
+        let start = clock.now();
+        for _ in 0..calls {
+            call();
+        }
+        clock.now().since(start).as_secs_f64() * 1e9 / calls as f64
     });
-    let sizes = sides.each_ref().map(|rules| rules.payload.len());
-    let readers = sides.each_ref().map(|rules| JsonReader::of(&rules.payload));
-    let mut calls: Vec<Box<dyn FnMut() + '_>> = Vec::new();
-    for rules in &mut sides {
-        calls.push(Box::new(|| rules.evaluate(TOPIC)));
-    }
-    for ((size, reader), (time, _)) in sizes.iter().zip(&readers).zip(in_turns(&mut calls)) {
-        let each = time * 1024.0 / *size as f64;
-        println!("{size} B by {reader:?}: {each:.0} ns per KiB");
-    }
+    median(times.collect())
 }
 
 /// Rules with a topic of their own each, as many devices' rules have.
@@ -298,8 +327,8 @@ fn main() {
             // First, while the process is small: what the set takes is told from what the process takes.
             scale();
             ratios();
-            parsers();
         }
+        ["sizes"] => sizes(),
         ["loop", name, count] => {
             let mut call = subject(name).expect("the name of a subject");
             let count: u64 = count.parse().expect("a number of calls");

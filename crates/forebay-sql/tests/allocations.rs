@@ -134,7 +134,7 @@ fn nothing_is_allocated_with_numbers_that_binary64_does_not_hold() {
 
 #[test]
 fn nothing_is_allocated_for_a_payload_that_goes_through_the_tape() {
-    let large = format!("{{\"large\":\"{}\",", "x".repeat(20_000));
+    let large = format!("{{\"large\":\"{}\",", "x".repeat(140_000));
     let payload = PAYLOAD.replacen('{', &large, 1);
     assert_eq!(JsonReader::of(payload.as_bytes()), JsonReader::Tape);
     assert_none(&payload);

@@ -65,7 +65,7 @@ fn select(
 
 /// White space behind a payload makes it long enough for the tape, and changes nothing.
 fn compare_readers(statement: &Statement, short: &Selected, payload: &[u8]) {
-    let padded = [payload, &[b' '; 4096]].concat();
+    let padded = [payload, &[b' '; 128 * 1024]].concat();
     let long = select(
         statement,
         SelectStar::Compact,

@@ -59,7 +59,7 @@ enum Tree<'a> {
 }
 
 impl<'a> Document<'a> {
-    /// Parses a payload: through the tape when it is large, unless a glance at the bytes says that the tape might lose
+    /// Parses a payload: through the tape when it is very large, unless a glance at the bytes says that the tape might lose
     /// something; else, and where simd-json finds an error, through the exact parser, whose verdict is final.
     pub(crate) fn parse(payload: &'a [u8], buffers: &'a mut Buffers) -> Result<Self, PayloadFault> {
         Self::parse_by(payload, buffers, super::reader::is_exact(payload))

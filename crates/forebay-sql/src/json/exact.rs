@@ -1,9 +1,11 @@
-//! An exact JSON parser (RFC 8259) that keeps the place of every value: for payloads whose numbers or surrogates
-//! simd-json's tape cannot carry, and as the final verdict on payloads in which it finds an error.
+//! An exact JSON parser (RFC 8259) that keeps the place of every value: for payloads of all common sizes, for those whose
+//! numbers or surrogates simd-json's tape cannot carry, and as the final verdict on payloads in which it finds an error.
 
 mod parser;
 
 use std::cell::OnceCell;
+
+use simdutf8::basic as utf8;
 
 use self::parser::Parser;
 use super::document::Kind;
@@ -117,14 +119,14 @@ impl<'a> ExactTree<'a> {
         match parsed {
             Ok(end) if end == source.len() => {}
             // What is no text is no JSON before it is too deep.
-            Err(PayloadFault::TooDeep) if std::str::from_utf8(source).is_ok() => {
+            Err(PayloadFault::TooDeep) if utf8::from_utf8(source).is_ok() => {
                 return Err(PayloadFault::TooDeep);
             }
             _ => return Err(PayloadFault::NotJson),
         }
         let text = OnceCell::new();
         if !is_ascii {
-            let whole = std::str::from_utf8(source).map_err(|_| PayloadFault::NotJson)?;
+            let whole = utf8::from_utf8(source).map_err(|_| PayloadFault::NotJson)?;
             text.get_or_init(|| whole);
         }
         Ok(Self {
@@ -135,7 +137,7 @@ impl<'a> ExactTree<'a> {
     }
 
     fn text(&self) -> &'a str {
-        let validate = || std::str::from_utf8(self.source).unwrap_or_default();
+        let validate = || utf8::from_utf8(self.source).unwrap_or_default();
         self.text.get_or_init(validate)
     }
 

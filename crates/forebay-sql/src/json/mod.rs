@@ -1,5 +1,5 @@
-//! The one door to JSON payloads: simd-json's tape, an exact parser for what the tape cannot carry, and the source
-//! text of every value, which copies keep.
+//! The one door to JSON payloads: an exact parser, simd-json's tape for very large payloads that it can carry, and the
+//! source text of every value, which copies keep.
 
 mod decoded;
 mod document;

@@ -1,8 +1,33 @@
 //! Where the plain part of a string ends, eight bytes at a time.
 
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGHS: u64 = 0x8080_8080_8080_8080;
+
 /// The first position from `at` on of a quote, a backslash, a control character or a byte above 0x7f, or the end.
 #[inline(always)]
-pub(crate) fn plain_end(source: &[u8], mut at: usize) -> usize {
+pub(crate) fn plain_end(source: &[u8], at: usize) -> usize {
+    // Bytes above 0x7f have a high bit themselves.
+    first_mark(source, at, |word| (marks(word) | word) & HIGHS)
+}
+
+/// The first position from `at` on of a quote, a backslash or a control character, or the end.
+#[inline]
+pub(super) fn any_end(source: &[u8], at: usize) -> usize {
+    first_mark(source, at, |word| marks(word) & !word & HIGHS)
+}
+
+/// Bytes that are a quote, a backslash or a control character get a high bit; so may bytes behind the first of them,
+/// from which it borrows, and bytes above 0x7f.
+#[inline(always)]
+fn marks(word: u64) -> u64 {
+    let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit);
+    let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    is(b'"') | is(b'\\') | below(word, 0x20)
+}
+
+/// The position of the first byte that has a high bit in the marks of its group of eight, or the end.
+#[inline(always)]
+fn first_mark(source: &[u8], mut at: usize, marks: impl Fn(u64) -> u64) -> usize {
     while let Some(group) = source.get(at..).and_then(|rest| rest.first_chunk()) {
         let marks = marks(u64::from_le_bytes(*group));
         if marks != 0 {
@@ -10,36 +35,15 @@ pub(crate) fn plain_end(source: &[u8], mut at: usize) -> usize {
         }
         at += 8;
     }
-    end_of(
-        source,
-        at,
-        |byte| matches!(byte, b'"' | b'\\' | 0..=0x1f | 0x80..),
-    )
+    first_mark_behind_groups(source, at, marks)
 }
 
-/// Marks the high bit of bytes that are not plain. Only the first mark counts: what is behind it may be wrong.
-#[inline(always)]
-fn marks(word: u64) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGHS: u64 = 0x8080_8080_8080_8080;
-    // A byte below the limit gets a high bit, and may borrow from those behind it. Bytes above 0x7f have one.
-    let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit);
-    let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
-    (is(b'"') | is(b'\\') | below(word, 0x20) | word) & HIGHS
-}
-
-/// The first position from `at` on of a quote, a backslash or a control character, or the end.
-pub(super) fn any_end(source: &[u8], at: usize) -> usize {
-    end_of(source, at, |byte| matches!(byte, b'"' | b'\\' | 0..=0x1f))
-}
-
+/// The same where fewer than eight bytes are left: byte by byte.
 #[inline(never)]
-fn end_of(source: &[u8], at: usize, ends: impl Fn(u8) -> bool) -> usize {
+fn first_mark_behind_groups(source: &[u8], at: usize, marks: impl Fn(u64) -> u64) -> usize {
     let rest = source.get(at..).unwrap_or_default();
-    at + rest
-        .iter()
-        .position(|byte| ends(*byte))
-        .unwrap_or(rest.len())
+    let is_marked = |byte: &u8| marks(ONES * u64::from(*byte)) != 0;
+    at + rest.iter().position(is_marked).unwrap_or(rest.len())
 }
 
 #[cfg(test)]
