@@ -1,9 +1,11 @@
 //! The spool seen from outside: when the program refuses to start without one, what a restart brings back, how a stop
 //! leaves it, and the tool that looks into it.
 
-use std::fs::{self, OpenOptions};
+mod damage;
+
+use std::fs;
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -421,83 +423,6 @@ fn stat_finds_the_directory_by_the_configuration() -> Result<()> {
     command.current_dir(folder.path());
     let finished = process::run("forebay", &mut command, LIMIT)?;
     expect(&finished, 0, &["data/spool, not in use", "3 records"])
-}
-
-/// The segment file that holds the first records.
-fn first_segment(spool: &Path) -> Result<PathBuf> {
-    let mut segments: Vec<PathBuf> = fs::read_dir(spool)?
-        .map(|entry| Ok(entry?.path()))
-        .collect::<Result<_>>()?;
-    segments.retain(|path| path.extension().is_some_and(|it| it == "seg"));
-    segments.sort();
-    // Ready ones hold nothing but zeroes behind their header.
-    let found = segments.into_iter().find(|path| {
-        let bytes = fs::read(path).unwrap_or_default();
-        bytes.windows(4).any(|window| window == b"dt/a")
-    });
-    found.context("no segment with records")
-}
-
-/// Changes one byte within the first record.
-fn damage(spool: &Path) -> Result<()> {
-    let segment = first_segment(spool)?;
-    let bytes = fs::read(&segment)?;
-    let at = bytes.windows(4).position(|window| window == b"dt/a");
-    let at = at.context("no record")? as u64;
-    let file = OpenOptions::new().write(true).open(&segment)?;
-    ensure!(file.metadata()?.size() > at);
-    file.write_all_at(b"X", at)?;
-    Ok(())
-}
-
-#[test]
-fn verify_reads_everything_and_fails_on_damage() -> Result<()> {
-    let (forebay, _) = with_backlog(60)?;
-    let url = format!("http://{}", forebay.admin());
-    let token = forebay.token_file().display().to_string();
-    let dir = forebay.folder().join("data/spool");
-    let text = dir.to_str().context("a path that is no text")?;
-    let online = json_of(
-        &spool(["verify", "--admin", &url, "--json", "--token-file", &token])?,
-        0,
-    )?;
-    ensure!(
-        online["damaged"] == 0 && online["records"].as_u64() >= Some(60),
-        "{online:#}"
-    );
-    damage(&dir)?;
-    let online = spool(["verify", "--dir", text, "--admin", &url])?;
-    expect(&online, 1, &["damaged: segment", "1 place is damaged"])?;
-
-    let _folder = forebay.kill()?;
-    let offline = json_of(&spool(["verify", "--dir", text, "--json"])?, 1)?;
-    ensure!(offline["damaged"] == 1, "{offline:#}");
-    ensure!(
-        offline["damage"][0]["length"].as_u64() > Some(0),
-        "{offline:#}"
-    );
-    Ok(())
-}
-
-/// A damaged frame costs its own records and nothing else, and is an alarm.
-#[test]
-fn damage_is_counted_at_the_next_start() -> Result<()> {
-    let (forebay, address) = with_backlog(5)?;
-    publish(&forebay, 5..200)?;
-    let folder = forebay.kill()?;
-    damage(&folder.path().join("data/spool"))?;
-    let data = TempDir::new()?;
-    let streams = streams_at(address, data.path())?;
-    let forebay = again(folder, "spool", &address.to_string())?;
-    let metrics = bed::until_metrics(&forebay, "a drained spool", |metrics| {
-        metrics.sum("forebay_spool_unsettled_records", &[]) == 0.0
-    })?;
-    let lost = metrics.value("forebay_spool_records_lost_total", &[])?;
-    ensure!((1.0..200.0).contains(&lost), "{lost}");
-    ensure!(metrics.value("forebay_spool_frames_damaged_total", &[])? == 1.0);
-    let numbers = stored(&streams, 200 - lost as usize)?;
-    ensure!(numbers.len() == 200 - lost as usize, "{numbers:?}");
-    bed::stop(forebay)
 }
 
 #[test]
