@@ -7,6 +7,7 @@ mod cli;
 mod crash_loop;
 mod crashes;
 mod end_to_end;
+mod failed_disk;
 mod foreign_clients;
 mod malformed;
 mod protocol;
