@@ -215,6 +215,14 @@ impl Process {
         self.signal(Signal::TERM)
     }
 
+    /// Asks it to read its configuration again: SIGHUP.
+    ///
+    /// # Errors
+    /// If it is gone already.
+    pub fn hang_up(&self) -> Result<()> {
+        self.signal(Signal::HUP)
+    }
+
     /// Sends a signal to it and to nothing else.
     ///
     /// # Errors
