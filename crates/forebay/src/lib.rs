@@ -5,4 +5,5 @@ pub mod config;
 pub mod demo;
 pub mod diagnostics;
 mod logging;
+mod rule_directory;
 pub mod server;

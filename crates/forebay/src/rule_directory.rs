@@ -18,15 +18,15 @@ const META: &str = ".meta";
 /// What is kept of a rule besides its document.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Meta {
+pub(crate) struct Meta {
     /// Milliseconds since the Unix epoch.
-    pub(super) created_at_ms: i64,
+    pub(crate) created_at_ms: i64,
     #[serde(default)]
-    pub(super) tags: Vec<Tag>,
+    pub(crate) tags: Vec<Tag>,
 }
 
 /// The file of a rule's document.
-pub(super) fn document_path(dir: &Path, name: &str) -> PathBuf {
+pub(crate) fn document_path(dir: &Path, name: &str) -> PathBuf {
     dir.join(format!("{name}.json"))
 }
 
@@ -38,7 +38,7 @@ fn meta_path(dir: &Path, name: &str) -> PathBuf {
 ///
 /// # Errors
 /// When the sidecar cannot be read, in words.
-pub(super) fn read_meta(dir: &Path, name: &str) -> Result<Meta, String> {
+pub(crate) fn read_meta(dir: &Path, name: &str) -> Result<Meta, String> {
     let path = meta_path(dir, name);
     match fs::read(&path) {
         Ok(bytes) => serde_json::from_slice(&bytes)
@@ -65,7 +65,7 @@ fn written_ms(path: &Path) -> i64 {
 ///
 /// # Errors
 /// What the operating system said; the sidecar is as it was.
-pub(super) fn write_meta(dir: &Path, name: &str, meta: &Meta) -> io::Result<()> {
+pub(crate) fn write_meta(dir: &Path, name: &str, meta: &Meta) -> io::Result<()> {
     fs::create_dir_all(dir.join(META))?;
     let text = serde_json::to_vec_pretty(meta).map_err(io::Error::other)?;
     replace(&meta_path(dir, name), &text)
@@ -75,7 +75,7 @@ pub(super) fn write_meta(dir: &Path, name: &str, meta: &Meta) -> io::Result<()> 
 ///
 /// # Errors
 /// What the operating system said; the document is as it was.
-pub(super) fn write_document(
+pub(crate) fn write_document(
     dir: &Path,
     name: &str,
     payload: &Map<String, Value>,
@@ -90,7 +90,7 @@ pub(super) fn write_document(
 ///
 /// # Errors
 /// What the operating system said; the document is as it was.
-pub(super) fn remove(dir: &Path, name: &str) -> io::Result<()> {
+pub(crate) fn remove(dir: &Path, name: &str) -> io::Result<()> {
     fs::remove_file(document_path(dir, name))?;
     flush_directory(dir);
     match fs::remove_file(meta_path(dir, name)) {

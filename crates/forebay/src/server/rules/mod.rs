@@ -4,7 +4,6 @@
 //! force before it is answered: what the directory holds always compiles, and a restart finds what was answered.
 
 mod fault;
-mod files;
 mod reload;
 
 use std::collections::BTreeMap;
@@ -24,7 +23,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::cli::{Exit, Failure};
 use crate::config::{Config, RuleSources};
-use files::Meta;
+use crate::rule_directory::{self, Meta};
 pub(crate) use reload::ReadAgain;
 
 /// One rule as it is kept.
@@ -278,14 +277,14 @@ impl RuleStore {
 
     fn write(&self, name: &str, before: Option<&Kept>, new: Option<&Kept>) -> io::Result<()> {
         let Some(new) = new else {
-            return files::remove(&self.dir, name);
+            return rule_directory::remove(&self.dir, name);
         };
         let is_new = |same: fn(&Kept, &Kept) -> bool| before.is_none_or(|old| !same(old, new));
         if is_new(|old, new| old.meta == new.meta) {
-            files::write_meta(&self.dir, name, &new.meta)?;
+            rule_directory::write_meta(&self.dir, name, &new.meta)?;
         }
         if is_new(|old, new| old.payload == new.payload) {
-            files::write_document(&self.dir, name, &new.payload)?;
+            rule_directory::write_document(&self.dir, name, &new.payload)?;
         }
         Ok(())
     }
@@ -369,7 +368,7 @@ impl RuleControl for RuleStore {
                 Self::compile(&rules, &state.sources)?;
                 return Err(RuleFault::Exists);
             }
-            let file = files::document_path(&self.dir, name);
+            let file = rule_directory::document_path(&self.dir, name);
             if file.exists() {
                 return Err(RuleFault::ReadOnly(format!(
                     "there is a file for rule {name} that is not loaded: reload first"

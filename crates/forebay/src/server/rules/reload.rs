@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use forebay_admin::Reloaded;
 
-use super::files::{self, Meta};
 use super::{Kept, RuleStore, Rules};
 use crate::config::{Config, Loaded, RuleSources, SourceRule, read_rule, rule_files};
 use crate::diagnostics::{Report, Style, render};
 use crate::logging;
+use crate::rule_directory::{self, Meta};
 
 /// Reads the configuration as it was read at the start.
 pub(crate) type ReadAgain = Box<dyn Fn() -> Loaded + Send + Sync>;
@@ -31,7 +31,7 @@ pub(super) fn kept(sources: &RuleSources, dir: &Path, started_ms: i64) -> Result
             stored,
         } = rule.clone();
         let meta = match stored {
-            true => files::read_meta(dir, &document.name)?,
+            true => rule_directory::read_meta(dir, &document.name)?,
             false => Meta {
                 created_at_ms: started_ms,
                 tags: Vec::new(),
