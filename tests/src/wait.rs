@@ -39,3 +39,24 @@ pub fn until_true(
 ) -> Result<()> {
     until(what, limit, || Ok(holds()?.then_some(())))
 }
+
+/// Calls `value` until it has stayed the same for `long`, and returns it.
+///
+/// # Errors
+/// The first error of `value`, or one that names `what` when `limit` has passed.
+pub fn until_still<T: PartialEq>(
+    what: &str,
+    limit: Duration,
+    long: Duration,
+    mut value: impl FnMut() -> Result<T>,
+) -> Result<T> {
+    let (mut last, mut since) = (value()?, Instant::now());
+    until_true(what, limit, || {
+        let now = value()?;
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+        Ok(since.elapsed() >= long)
+    })?;
+    Ok(last)
+}
