@@ -96,13 +96,15 @@ impl LaneFeed {
         true
     }
 
-    /// Offers a record that was read back. `make` is called when the lane takes it.
+    /// Offers a record that was read back. `make` is called when the lane takes it. What goes into the lane gets its
+    /// sequence numbers from `next_seq` now, so that a lane is in their order whatever waited for what.
     pub(crate) fn offer(
         &mut self,
         log: u64,
         charge: u64,
         lanes: usize,
         budget: &mut LaneBudget,
+        next_seq: &mut u64,
         make: impl FnOnce() -> Record,
     ) -> Offered {
         let Some(lag) = self.lag.as_mut().filter(|lag| lag.cursor <= log) else {
@@ -116,18 +118,28 @@ impl LaneFeed {
             return Offered::Full;
         }
         lag.cursor = log + 1;
-        self.release_stalled(log);
+        self.release_stalled(log, next_seq);
         budget.take(log, charge);
         self.bytes += charge;
-        self.tail.push(make());
+        self.append(make(), next_seq);
         Offered::Taken
     }
 
+    /// Puts a record into the tail that was dealt earlier, or is dealt for the first time.
+    fn append(&mut self, mut record: Record, next_seq: &mut u64) {
+        record.seq = *next_seq;
+        *next_seq += 1;
+        self.tail.push(record);
+    }
+
     /// Moves what waited for the log up to `log` behind what the lane was given.
-    fn release_stalled(&mut self, log: u64) {
+    fn release_stalled(&mut self, log: u64, next_seq: &mut u64) {
         if self.stalled.first().is_some_and(|first| first.log <= log) {
             let later = self.stalled.partition_point(|record| record.log <= log);
-            self.tail.extend(self.stalled.drain(..later));
+            let kept = self.stalled.split_off(later);
+            for record in std::mem::replace(&mut self.stalled, kept) {
+                self.append(record, next_seq);
+            }
         }
     }
 
@@ -147,7 +159,12 @@ impl LaneFeed {
 
     /// The pass has read everything before `position`. A lane that took all of it and for which nothing else became
     /// durable meanwhile is live from now on. Returns how many records left memory again.
-    pub(crate) fn finish_part(&mut self, position: u64, budget: &mut LaneBudget) -> usize {
+    pub(crate) fn finish_part(
+        &mut self,
+        position: u64,
+        budget: &mut LaneBudget,
+        next_seq: &mut u64,
+    ) -> usize {
         let Some(lag) = &mut self.lag else {
             return 0;
         };
@@ -165,13 +182,13 @@ impl LaneFeed {
             Some(log) => lag.cursor = log,
             None => self.lag = None,
         }
-        self.release_stalled(position);
+        self.release_stalled(position, next_seq);
         for record in after {
-            self.release_stalled(record.log);
-            self.tail.push(record);
+            self.release_stalled(record.log, next_seq);
+            self.append(record, next_seq);
         }
         if self.lag.is_none() {
-            self.tail.append(&mut self.stalled);
+            self.release_stalled(u64::MAX, next_seq);
         }
         0
     }

@@ -42,6 +42,13 @@ enum Item {
     Id(Event, Option<Waiting>),
 }
 
+impl Item {
+    /// True for the opening of a packet id of this client.
+    fn opens_for(&self, client: &str) -> bool {
+        matches!(self, Self::Id(Event::Open { client: owner, .. }, _) if owner == client)
+    }
+}
+
 /// Who waits for the release of a packet id.
 #[derive(Debug, Clone, Copy)]
 struct Waiting {

@@ -19,7 +19,6 @@ impl Dealer {
         now: Time,
         make: impl FnOnce(&Arc<Stream>) -> Record,
     ) -> Offered {
-        let seq = self.next_seq;
         self.slot(stream, now);
         let slot = self.slots[stream].as_mut().expect("just seen");
         let Dealing::Lanes { table, feeds } = &mut slot.dealing else {
@@ -30,14 +29,13 @@ impl Dealer {
         let feed = &mut feeds[lane];
         let was_empty = feed.tail.is_empty();
         let owner = &slot.stream;
-        let offered = feed.offer(log, u64::from(charge), count, &mut self.budget, || {
+        let (budget, next_seq) = (&mut self.budget, &mut self.next_seq);
+        let offered = feed.offer(log, u64::from(charge), count, budget, next_seq, || {
             let mut record = make(owner);
-            record.seq = seq;
             record.lane = lane as u32;
             record
         });
         if offered == Offered::Taken {
-            self.next_seq += 1;
             slot.in_memory += 1;
             self.in_memory += 1;
             if was_empty {
@@ -131,7 +129,7 @@ impl Dealer {
         };
         let (lagged, was_empty) = (feed.lag.is_some(), feed.tail.is_empty());
         let left = match position {
-            Some(position) => feed.finish_part(position, &mut self.budget),
+            Some(position) => feed.finish_part(position, &mut self.budget, &mut self.next_seq),
             None => feed.leave_pass(&mut self.budget),
         };
         if let (None, Some(lag)) = (position, &mut feed.lag) {

@@ -48,7 +48,9 @@ impl Dealer {
             }
         }
         debug_assert_eq!(slot.in_memory, 0, "a record of the log has no place");
-        records.sort_unstable_by_key(|record| record.seq);
+        // What fell back keeps the order of its places in the log: it may have got another sequence number than what
+        // still waits behind it.
+        records.sort_unstable_by_key(|record| (record.log, record.seq));
         slot.epoch += 1;
         let table = Arc::new(LaneTable::new(slot.epoch, map, &self.wake));
         let mut feeds: Box<[LaneFeed]> = table.lanes.iter().map(|_| LaneFeed::default()).collect();

@@ -95,6 +95,10 @@ impl<F: Fs> LogWriter<F> {
                 match item {
                     // What is opened by a publish that waits behind it was not answered, so it is not released here.
                     Item::Id(event @ (Event::Release { .. } | Event::Forget { .. }), waiting) => {
+                        if let Event::Forget { client } = &event {
+                            // What it overtakes would be opened only to be forgotten, and now stay open.
+                            self.waiting.retain(|item| !item.opens_for(client));
+                        }
                         self.push_id(event, waiting);
                     }
                     item => self.waiting.push_back(item),
