@@ -16,6 +16,7 @@ mod protocol;
 mod recordings;
 mod reload;
 mod rule_cli;
+mod rule_import;
 mod shutdown;
 mod spool;
 mod stream_clients;

@@ -64,6 +64,38 @@ fn same(got: &str, expected: &str) -> Result<()> {
 }
 
 #[test]
+fn a_message_that_is_republished_and_a_failure_are_shown() -> Result<()> {
+    let place = Place::new()?;
+    let document = json!({
+        "sql": "SELECT id FROM 'a'", "awsIotSqlVersion": "2016-03-23",
+        "actions": [
+            {"republish": {"topic": "$$aws/things/${id}/shadow/update", "qos": 1, "roleArn": "r",
+                "headers": {"contentType": "application/json", "userProperties": [{"key": "k", "value": "${id}"}]}}},
+            {"kinesis": {"streamName": "${id}/x", "roleArn": "r"}},
+        ],
+        "errorAction": {"kinesis": {"streamName": "errors", "partitionKey": "${id}", "roleArn": "r"}},
+    });
+    place.write_json("r.json", &document)?;
+    let words = ["test", "--rule", "r.json", "--topic", "a", "--payload", "-"];
+    let finished = place.rule(&words, "{\"id\": \"t1\"}")?;
+    ensure!(finished.code() == Some(0), "{finished:?}");
+    same(
+        &finished.stdout,
+        "output         {\"id\":\"t1\"}
+bytes          11
+topic          $aws/things/t1/shadow/update
+QoS            1
+content type   application/json
+user k         t1
+rule error     template
+failure        Failed to put record. The error received was streamName: stream name \"t1/x\" is not 1 to 128 of the \
+characters a-z A-Z 0-9 _ . -. Message arrived on: a, Action: kinesis, Stream: t1/x
+told to        stream errors, partition key t1
+",
+    )
+}
+
+#[test]
 fn every_case_of_the_language_passes() -> Result<()> {
     let place = Place::new()?;
     for file in ["sql.jsonl", "templates.jsonl"] {
@@ -371,6 +403,7 @@ settings in force
   on_full      block (memory.on_full)
   ordering     strict (kinesis.ordering)
   select_star  verbatim
+  on_config_error hold
 "
         ),
     )?;

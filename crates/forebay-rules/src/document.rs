@@ -254,21 +254,25 @@ impl RuleDocument {
     }
 
     /// The rule as the body of CreateTopicRule has it, the SQL version and whether it is disabled always among it.
-    pub fn to_json(&self) -> Value {
+    pub fn to_payload(&self) -> Map<String, Value> {
         let actions: Vec<Value> = self.actions.iter().map(Action::to_json).collect();
-        let mut payload = json!({
-            "sql": self.sql,
-            "awsIotSqlVersion": self.version.as_str(),
-            "ruleDisabled": self.disabled,
-            "actions": actions,
-        });
-        if let Some(description) = &self.description {
-            payload["description"] = json!(description);
-        }
-        if let Some(action) = &self.error_action {
-            payload["errorAction"] = action.to_json();
-        }
-        payload
+        let members = [
+            ("sql", Some(json!(self.sql))),
+            ("awsIotSqlVersion", Some(json!(self.version.as_str()))),
+            ("ruleDisabled", Some(json!(self.disabled))),
+            ("actions", Some(json!(actions))),
+            (
+                "description",
+                self.description.as_ref().map(|text| json!(text)),
+            ),
+            (
+                "errorAction",
+                self.error_action.as_ref().map(Action::to_json),
+            ),
+        ];
+        let members = members.into_iter();
+        let members = members.filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        members.collect()
     }
 
     /// The actions and, last, the error action.

@@ -286,7 +286,7 @@ fn a_state_of_terraform_gives_the_rules_of_all_modules() {
     );
     assert!(!rule(cold).document.disabled);
     assert_eq!(
-        rule(hot).document.to_json(),
+        Value::Object(rule(hot).document.to_payload()),
         json!({
             "sql": "SELECT * FROM 'a'", "awsIotSqlVersion": "2016-03-23", "ruleDisabled": true,
             "actions": [

@@ -6,7 +6,7 @@ mod spool;
 use std::path::Path;
 use std::time::Duration;
 
-use forebay_core::{AckMode, OnFull, Ordering};
+use forebay_core::{AckMode, OnConfigError, OnFull, Ordering};
 
 use super::*;
 use crate::diagnostics::{Style, render};
@@ -332,6 +332,21 @@ fn policies_that_lose_records_need_accept() {
 }
 
 #[test]
+fn a_rule_says_what_happens_when_aws_refuses_its_stream() {
+    let rule = "[[rules.inline]]\nname = \"t\"\nsql = \"SELECT * FROM 'a'\"\naction.kinesis.stream_name = \"s\"\n";
+    for (value, expected) in [
+        ("hold", OnConfigError::Hold),
+        ("error_action", OnConfigError::ErrorAction),
+    ] {
+        let text = format!("{rule}[rule.t]\non_config_error = \"{value}\"\n");
+        let config = Case::new(&text).config();
+        assert_eq!(config.rule_set.rules()[0].on_config_error(), expected);
+    }
+    let text = format!("{rule}[rule.t]\non_config_error = \"drop\"\n");
+    insta::assert_snapshot!(Case::new(&text).refused());
+}
+
+#[test]
 fn plain_http_leaves_the_house_only_when_told_to() {
     let public = "[kinesis]\nendpoint = \"http://8.8.8.8:4567\"\n";
     insta::assert_snapshot!(Case::new(public).refused());
@@ -350,6 +365,35 @@ fn mistakes_in_environment_and_options_are_shown_there() {
         .with_set("kinesis.order=key")
         .with_set("memory.limit");
     insta::assert_snapshot!(case.refused());
+}
+
+#[test]
+fn an_inline_rule_can_republish_and_have_an_error_action() {
+    let config = Case::new(
+        "[[rules.inline]]\nname = \"t\"\nsql = \"SELECT * FROM 'a'\"\n\
+         actions = [{ republish = { topic = \"b\", qos = 1, headers = { content_type = \"x\", \
+         user_properties = [{ key = \"k\", value = \"v\" }] } } }]\n\
+         [rules.inline.error_action.kinesis]\nstream_name = \"errors\"\n",
+    )
+    .config();
+    let rule = config.rule_set.rule("t").expect("the rule");
+    assert_eq!(
+        serde_json::Value::Object(rule.document().to_payload()),
+        serde_json::json!({
+            "sql": "SELECT * FROM 'a'", "awsIotSqlVersion": "2015-10-08", "ruleDisabled": false,
+            "actions": [{"republish": {"topic": "b", "qos": 1, "roleArn": "",
+                "headers": {"contentType": "x", "userProperties": [{"key": "k", "value": "v"}]}}}],
+            "errorAction": {"kinesis": {"streamName": "errors", "roleArn": ""}},
+        })
+    );
+    insta::assert_snapshot!(
+        Case::new(
+            "[[rules.inline]]\nname = \"a\"\nsql = \"SELECT * FROM 'a'\"\n\
+             actions = [{ republish = { qos = 2, header = 1 } }, { kinesis = {}, republish = {} }]\n\
+             error_action.republish = { topic = \"b\", headers = { user_properties = { k = \"v\" } } }\n",
+        )
+        .refused()
+    );
 }
 
 #[test]

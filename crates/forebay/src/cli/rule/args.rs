@@ -16,6 +16,8 @@ pub(in crate::cli) enum RuleCommand {
     List(ListArguments),
     /// Show in what two rules, or two sets of rules, differ
     Diff(DiffArguments),
+    /// Take over rules from AWS IoT, CloudFormation or Terraform
+    Import(ImportArguments),
 }
 
 #[derive(Debug, Args)]
@@ -129,6 +131,25 @@ pub(in crate::cli) struct DiffArguments {
     /// What to compare it with
     pub b: PathBuf,
     /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct ImportArguments {
+    /// What `aws iot get-topic-rule` or `terraform show -json` prints, a CloudFormation template (JSON or YAML), or a rule
+    /// document; - for standard input. What `aws iot list-topic-rules` prints gives only the table
+    #[arg(value_name = "FILE|-")]
+    pub file: PathBuf,
+    /// Directory to put the rules into [default: that of the configuration]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "set"])]
+    pub dir: Option<PathBuf>,
+    /// Say what would be done and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub config: ConfigArguments,
+    /// Print the table as JSON
     #[arg(long)]
     pub json: bool,
 }

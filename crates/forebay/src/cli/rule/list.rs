@@ -173,7 +173,7 @@ fn actions(rule: &Rule) -> String {
     }
 }
 
-fn action(action: &Action) -> String {
+pub(super) fn action(action: &Action) -> String {
     match action {
         Action::Kinesis(action) => format!("kinesis {}", action.stream_name),
         Action::Republish(action) => format!("republish {}", action.topic),

@@ -1,10 +1,11 @@
-//! `rule`: trying, checking, explaining, listing and comparing rules without a server.
+//! `rule`: trying, checking, explaining, listing, comparing and importing rules without a server.
 
 mod args;
 mod cases;
 mod diff;
 mod documents;
 mod explain;
+mod import;
 mod list;
 mod measure;
 mod sample;
@@ -27,5 +28,6 @@ pub(super) fn run(command: &RuleCommand) -> Outcome {
         RuleCommand::Explain(arguments) => explain::run(arguments),
         RuleCommand::List(arguments) => list::run(arguments),
         RuleCommand::Diff(arguments) => diff::run(arguments),
+        RuleCommand::Import(arguments) => import::run(arguments),
     }
 }

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use forebay_core::{Clock, Entropy, HashKey, Message, SeededEntropy, ShardMap, SystemClock};
 use forebay_rules::{
-    Action, Environment, Evaluated, OutputRecord, RuleDocument, RuleOutcome, RuleSet, RuleSettings,
+    Action, Environment, ErrorTarget, Evaluated, Failure as ActionFailure, OutputRecord,
+    RepublishProperties, RepublishedMessage, RuleDocument, RuleOutcome, RuleSet, RuleSettings,
     Scratch,
 };
 use serde_json::{Value, json};
@@ -127,6 +128,9 @@ struct Evaluation {
     /// Errors that stopped the rule or one of its actions, or that it went on with.
     errors: Vec<&'static str>,
     records: Vec<OutputRecord>,
+    republished: Vec<RepublishedMessage>,
+    /// What its error action would be told, and where that would go.
+    failures: Vec<(ActionFailure, Option<String>)>,
     selected: bool,
 }
 
@@ -156,26 +160,37 @@ impl Evaluation {
             })
         } else if filtered {
             Some("WHERE is not true".to_owned())
-        } else if out.records.is_empty() {
+        } else if out.records.is_empty() && out.republished.is_empty() {
             Some(match errors.first() {
                 Some(kind) => format!("rule error: {kind}"),
-                None => "the rule has no action that puts records into a stream".to_owned(),
+                None => "the rule has no action".to_owned(),
             })
         } else {
             None
         };
+        let target = out
+            .error_targets
+            .first()
+            .map(|(_, target)| shown_target(target));
         Self {
             matched: out.matched > 0,
             nothing,
             errors,
             records: out.records,
+            republished: out.republished.into_iter().map(|one| one.message).collect(),
+            failures: out
+                .failures
+                .into_iter()
+                .map(|failed| (failed.failure, target.clone()))
+                .collect(),
             selected,
         }
     }
 
     /// True when something went wrong that keeps a record from its stream; a WHERE that says no is no failure.
     fn failed(&self) -> bool {
-        self.matched && !self.errors.is_empty() && self.records.is_empty()
+        let is_nothing = self.records.is_empty() && self.republished.is_empty();
+        self.matched && !self.errors.is_empty() && is_nothing
     }
 
     fn as_text(&self, shards: Option<&ShardMap>) -> String {
@@ -187,13 +202,7 @@ impl Evaluation {
             row("output", &format!("none: {nothing}"));
         }
         for record in &self.records {
-            match std::str::from_utf8(&record.data) {
-                Ok(data) => row("output", data),
-                Err(_) => row(
-                    "output",
-                    &format!("{} (hexadecimal)", hexadecimal(&record.data)),
-                ),
-            }
+            row("output", &shown_data(&record.data));
             row("bytes", &record.data.len().to_string());
             row("stream", record.stream.as_str());
             row("partition key", record.partition_key.as_str());
@@ -205,10 +214,23 @@ impl Evaluation {
             }
             row("PUT units", &put_units(record).to_string());
         }
+        for message in &self.republished {
+            row("output", &shown_data(&message.payload));
+            row("bytes", &message.payload.len().to_string());
+            row("topic", &message.topic);
+            row("QoS", &message.qos.level().to_string());
+            for (name, value) in shown_properties(&message.properties) {
+                row(&name, &value);
+            }
+        }
         if self.nothing.is_none() {
             for kind in &self.errors {
                 row("rule error", kind);
             }
+        }
+        for (failure, target) in &self.failures {
+            row("failure", &failure.message);
+            row("told to", target.as_deref().unwrap_or("nobody"));
         }
         text
     }
@@ -232,13 +254,92 @@ impl Evaluation {
                 })
             })
             .collect();
+        let republished: Vec<Value> = self.republished.iter().map(message_as_json).collect();
+        let failures: Vec<Value> = self
+            .failures
+            .iter()
+            .map(|(failure, target)| {
+                json!({
+                    "action": failure.action,
+                    "resource": failure.resource,
+                    "message": failure.message,
+                    "told_to": target,
+                })
+            })
+            .collect();
         json!({
             "matched": self.matched,
             "selected": self.selected,
             "nothing": self.nothing,
             "errors": self.errors,
             "records": records,
+            "republished": republished,
+            "failures": failures,
         })
+    }
+}
+
+fn message_as_json(message: &RepublishedMessage) -> Value {
+    let properties: serde_json::Map<String, Value> = shown_properties(&message.properties)
+        .into_iter()
+        .map(|(name, value)| (name, value.into()))
+        .collect();
+    json!({
+        "output": std::str::from_utf8(&message.payload).ok(),
+        "output_hex": hexadecimal(&message.payload),
+        "bytes": message.payload.len(),
+        "topic": message.topic,
+        "qos": message.qos.level(),
+        "properties": properties,
+    })
+}
+
+/// The properties that a message has, under the names of their headers.
+fn shown_properties(properties: &RepublishProperties) -> Vec<(String, String)> {
+    let RepublishProperties {
+        payload_format_indicator,
+        content_type,
+        response_topic,
+        correlation_data,
+        message_expiry,
+        user_properties,
+    } = properties;
+    let single = [
+        (
+            "format",
+            payload_format_indicator.map(|value| value.to_string()),
+        ),
+        ("content type", content_type.clone()),
+        ("response topic", response_topic.clone()),
+        ("correlation", correlation_data.as_deref().map(hexadecimal)),
+        (
+            "expiry",
+            message_expiry.map(|seconds| format!("{seconds} s")),
+        ),
+    ];
+    let single = single.into_iter();
+    let single = single.filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    let pairs = user_properties.iter();
+    let pairs = pairs.map(|(name, value)| (format!("user {name}"), value.clone()));
+    single.chain(pairs).collect()
+}
+
+fn shown_target(target: &ErrorTarget) -> String {
+    match target {
+        ErrorTarget::Kinesis {
+            stream,
+            partition_key,
+        } => format!("stream {stream}, partition key {partition_key}"),
+        ErrorTarget::Republish { topic, .. } => format!("topic {topic}"),
+        ErrorTarget::Unusable { action, reason } => format!("nobody: {action}: {reason}"),
+    }
+}
+
+/// Bytes as text where they are some.
+fn shown_data(data: &[u8]) -> String {
+    match std::str::from_utf8(data) {
+        Ok(text) => text.to_owned(),
+        Err(_) => format!("{} (hexadecimal)", hexadecimal(data)),
     }
 }
 

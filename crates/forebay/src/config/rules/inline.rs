@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::show::document_error;
-use super::{Located, written_here};
+use super::{Located, inline_action, written_here};
 use crate::config::raw::{RawKind, RawTable, RawValue};
 use crate::config::section::Section;
 use crate::diagnostics::{Code, Diagnostic, Origin, Report};
@@ -48,6 +48,7 @@ fn read_inline_rule(table: RawTable, item: &Origin, report: &mut Report) -> Opti
     let description = section.string("description");
     let action = section.take("action");
     let actions = section.take("actions");
+    let error_action = section.take("error_action");
     section.finish();
     let actions = match (action, actions) {
         (Some(action), None) => vec![action],
@@ -78,8 +79,9 @@ fn read_inline_rule(table: RawTable, item: &Origin, report: &mut Report) -> Opti
     };
     let actions: Vec<serde_json::Value> = actions
         .into_iter()
-        .filter_map(|action| read_inline_action(action, report))
+        .filter_map(|action| inline_action::read(action, report))
         .collect();
+    let error_action = error_action.and_then(|action| inline_action::read(action, report));
     let (name, sql) = (name?, sql?);
     if report.errors() > errors_before {
         return None;
@@ -90,6 +92,7 @@ fn read_inline_rule(table: RawTable, item: &Origin, report: &mut Report) -> Opti
         "ruleDisabled": !enabled,
         "description": description.map(|written| written.value),
         "actions": actions,
+        "errorAction": error_action,
     });
     match written_here(&document, &name.value) {
         Ok(rule) => Some(Located {
@@ -101,38 +104,4 @@ fn read_inline_rule(table: RawTable, item: &Origin, report: &mut Report) -> Opti
             None
         }
     }
-}
-
-/// `{ kinesis = { stream_name = …, partition_key = …, role_arn = … } }`.
-fn read_inline_action(value: RawValue, report: &mut Report) -> Option<serde_json::Value> {
-    let origin = value.origin.clone();
-    let mut section = Section::new("rules.inline", RawTable::new(), report);
-    let table = section.expect_table("action", value)?;
-    let mut section = Section::new("rules.inline.action", table, report);
-    let Some(kinesis) = section.take("kinesis") else {
-        section.finish();
-        report.push(
-            Diagnostic::error(Code::Missing, "an action has no `kinesis`")
-                .at(&origin)
-                .label("write kinesis = { stream_name = …, partition_key = … }"),
-        );
-        return None;
-    };
-    let kinesis = section.expect_table("kinesis", kinesis);
-    section.finish();
-    let mut section = Section::new("rules.inline.action.kinesis", kinesis?, report);
-    let stream_name = section.string("stream_name");
-    let partition_key = section.string("partition_key");
-    let role_arn = section.string("role_arn");
-    if stream_name.is_none() {
-        section.report().push(
-            Diagnostic::error(Code::Missing, "a kinesis action has no `stream_name`").at(&origin),
-        );
-    }
-    section.finish();
-    Some(json!({ "kinesis": {
-        "streamName": stream_name?.value,
-        "partitionKey": partition_key.map(|written| written.value),
-        "roleArn": role_arn.map_or_else(String::new, |written| written.value),
-    }}))
 }

@@ -2,6 +2,7 @@
 
 mod file;
 mod inline;
+mod inline_action;
 mod show;
 mod sources;
 

@@ -13,7 +13,7 @@ use forebay_rules::{
 
 use super::args::ExplainArguments;
 use super::documents::{self, read_input, shown_name};
-use super::list::load;
+use super::list::{self, load};
 use super::measure::{self, Measured};
 use super::sample;
 use crate::cli::exit::{Exit, Failure, Outcome};
@@ -217,6 +217,9 @@ impl Explained<'_> {
                     rows.push((format!("{index} {kind}"), "not run".to_owned()));
                 }
             }
+        }
+        if let Some(error_action) = &self.rule.document().error_action {
+            rows.push(("on failure".to_owned(), list::action(error_action)));
         }
         let hash = self.rule.settings().explicit_hash_key.as_deref();
         rows.push((
