@@ -1,6 +1,7 @@
 //! Regular expressions, times, hashes and base64 beside the JVM's: its answers to random questions are
 //! recorded in `tests/jvm`, by `Answers.java` on OpenJDK 17. Questions about word boundaries beside letters that are not
-//! ASCII, and about constructs that Forebay refuses, are not among them.
+//! ASCII, and about constructs that Forebay refuses, are not among them. `WrittenTimes.java` asks Joda-Time 2.10, about zones
+//! and years in which its tz database and Forebay's agree, and not about zones by aliases, which it replaces.
 
 use forebay_core::{Origin, SeededEntropy};
 use forebay_sql::{
@@ -30,6 +31,7 @@ fn answer(question: &[String]) -> String {
         "substr" => "SELECT VALUE regexp_substr(text, pattern) FROM 'a'",
         "replace" => "SELECT VALUE regexp_replace(text, pattern, by) FROM 'a'",
         "time" => "SELECT VALUE time_to_epoch(text, pattern) FROM 'a'",
+        "write" => "SELECT VALUE parse_time(pattern, text, by) FROM 'a'",
         "hash" => match question[1].as_str() {
             "MD2" => "SELECT VALUE md2(text) FROM 'a'",
             "MD5" => "SELECT VALUE md5(text) FROM 'a'",
@@ -88,6 +90,11 @@ fn regular_expressions_find_and_replace_what_the_jvm_does() {
 #[test]
 fn times_are_read_as_the_jvm_reads_them() {
     compare(include_str!("jvm/times.tsv"), 600);
+}
+
+#[test]
+fn times_are_written_as_joda_time_writes_them() {
+    compare(include_str!("jvm/written_times.tsv"), 600);
 }
 
 #[test]

@@ -18,7 +18,8 @@ pub(crate) fn format(
     zone_name: &str,
     out: &mut impl Write,
 ) -> Option<()> {
-    if pattern.is_empty() {
+    // A quote that opens nothing is an empty pattern too.
+    if matches!(pattern, "" | "'") {
         return None;
     }
     let zone = zone(zone_name)?;
@@ -51,7 +52,8 @@ pub(crate) fn format(
     Some(())
 }
 
-/// Appends quoted text, from behind its opening quote; two quotes are one. Returns what follows.
+/// Appends quoted text, from behind its opening quote; two quotes are one. Returns what follows. Without a closing quote
+/// all that is left is text, as Joda-Time has it.
 fn quoted<'p>(text: &'p str, out: &mut impl Write) -> Option<&'p str> {
     if let Some(rest) = text.strip_prefix('\'') {
         out.write_char('\'').ok()?;
@@ -59,7 +61,10 @@ fn quoted<'p>(text: &'p str, out: &mut impl Write) -> Option<&'p str> {
     }
     let mut rest = text;
     loop {
-        let (literal, after) = rest.split_once('\'')?;
+        let Some((literal, after)) = rest.split_once('\'') else {
+            out.write_str(rest).ok()?;
+            return Some("");
+        };
         out.write_str(literal).ok()?;
         match after.strip_prefix('\'') {
             Some(again) => {
@@ -101,8 +106,11 @@ impl Local<'_> {
         let year = i64::from(civil.year());
         let of_era = if year > 0 { year } else { 1 - year };
         let (value, digits) = match letter {
-            'C' => (of_era / 100, count),
-            'Y' => year_digits(of_era, count),
+            // Centuries count from the year 0, which is 1 BC.
+            'C' => (year.abs() / 100, count),
+            // Two digits are those of the year, whatever its era.
+            'Y' if count != 2 => year_digits(of_era, count),
+            'Y' => year_digits(year, count),
             'y' => year_digits(year, count),
             'x' => year_digits(civil.date().iso_week_date().year().into(), count),
             'w' => (civil.date().iso_week_date().week().into(), count),
@@ -136,8 +144,9 @@ impl Local<'_> {
             )?,
             'M' => name(&MONTHS, self.civil.month() - 1, count >= 4)?,
             'S' => {
-                // Digits behind the third are zeros.
+                // Digits behind the third are zeros, and there are none behind the fifteenth.
                 let millisecond = self.millisecond;
+                let count = count.min(15);
                 let cut = u32::try_from(3_usize.saturating_sub(count)).ok()?;
                 let (digits, zeros) = (count.min(3), count.saturating_sub(3));
                 write!(out, "{:0digits$}", millisecond / 10_i64.pow(cut)).ok()?;
