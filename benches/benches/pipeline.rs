@@ -130,7 +130,7 @@ impl Bed {
         }
         settlement.flush();
         self.drained.clear();
-        self.pipeline.intakes[0].drain(&mut self.drained);
+        self.pipeline.intakes[0].drain(&mut self.drained, Time::ZERO);
         assert_eq!(self.drained.finished.len(), GROUP);
     }
 }

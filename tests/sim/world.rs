@@ -409,7 +409,7 @@ impl World {
     fn worker(&mut self, worker: usize) {
         self.scheduled.remove(WORKER[worker]);
         let mut drained = Drained::default();
-        self.pipeline.intakes[worker].drain(&mut drained);
+        self.pipeline.intakes[worker].drain(&mut drained, self.now);
         for resumed in drained.resumed {
             let connection = &mut self.connections[resumed.connection as usize];
             connection.parked = false;

@@ -343,7 +343,7 @@ impl Worker {
     /// The worker's turn: hands over what was staged and spreads what came back.
     pub(crate) fn turn(&mut self, now: Time) {
         self.turn_requested = false;
-        self.spread_answers();
+        self.spread_answers(now);
         self.spread_mail(now);
         self.hand_over();
         self.tally.flush();
@@ -367,10 +367,10 @@ impl Worker {
     }
 
     /// Marks what the pipeline finished and wakes the connections concerned, each once.
-    fn spread_answers(&mut self) {
+    fn spread_answers(&mut self, now: Time) {
         let mut drained = std::mem::take(&mut self.drained);
         drained.clear();
-        self.intake.drain(&mut drained);
+        self.intake.drain(&mut drained, now);
         let mut last = None;
         for finished in &drained.finished {
             let key = self.key(finished.connection, finished.generation);

@@ -4,7 +4,11 @@
 //! before it looks again, and whoever gives room back looks for waiters afterwards: both with sequentially consistent
 //! operations, so that at least one of the two sees the other.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
+
+#[cfg(all(test, forebay_loom))]
+use crate::models::{Fault, is_planted};
+use crate::sync::AtomicU64;
 
 /// Marks a budget that takes nothing any more.
 const CLOSED: u64 = u64::MAX;
@@ -39,6 +43,12 @@ impl Budget {
     /// # Errors
     /// When they are not free now; nothing was taken then.
     pub(crate) fn reserve(&self, bytes: u64) -> Result<(), NoRoom> {
+        #[cfg(all(test, forebay_loom))]
+        if is_planted(Fault::LookThenTake) {
+            self.look(bytes)?;
+            self.used.fetch_add(bytes, Ordering::SeqCst);
+            return Ok(());
+        }
         let taken = self
             .used
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |used| {
@@ -51,6 +61,18 @@ impl Budget {
             Ok(_) => Ok(()),
             Err(CLOSED) => Err(NoRoom::Closed),
             Err(_) => Err(NoRoom::Full),
+        }
+    }
+
+    /// Looks whether `bytes` are free now, and takes nothing.
+    ///
+    /// # Errors
+    /// When they are not.
+    pub(crate) fn look(&self, bytes: u64) -> Result<(), NoRoom> {
+        match self.used.load(Ordering::SeqCst) {
+            CLOSED => Err(NoRoom::Closed),
+            used if used.saturating_add(bytes) > self.limit => Err(NoRoom::Full),
+            _ => Ok(()),
         }
     }
 
@@ -68,6 +90,14 @@ impl Budget {
 
     /// Closes the budget if nothing of it is in use: every later reservation fails with [`NoRoom::Closed`].
     pub(crate) fn close_if_unused(&self) -> bool {
+        #[cfg(all(test, forebay_loom))]
+        if is_planted(Fault::LookThenClose) {
+            let unused = self.used.load(Ordering::SeqCst) == 0;
+            if unused {
+                self.used.store(CLOSED, Ordering::SeqCst);
+            }
+            return unused;
+        }
         self.used
             .compare_exchange(0, CLOSED, Ordering::SeqCst, Ordering::SeqCst)
             .is_ok()

@@ -73,7 +73,7 @@ impl<F: Fs> Pipeline<F> {
             intakes,
             sequencer: sequencer(Arc::clone(&shared)),
             sink: SinkPort::new(Arc::clone(&shared)),
-            control: PipelineControl { shared },
+            control: PipelineControl::new(shared),
         }
     }
 }
@@ -109,6 +109,10 @@ pub struct PipelineControl {
 }
 
 impl PipelineControl {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
     /// Where all admitted records are.
     pub fn conservation(&self) -> Conservation {
         let counts = &self.shared.counts;
@@ -223,9 +227,7 @@ impl PipelineControl {
 
 /// Registers the metrics that are looked up at scrape.
 fn register(shared: &Arc<Shared>, registry: &Registry) {
-    let control = PipelineControl {
-        shared: Arc::clone(shared),
-    };
+    let control = PipelineControl::new(Arc::clone(shared));
     let help = "Bytes of admitted records that are not settled.";
     let used = registry.gauge("forebay_ingest_budget_used_bytes", help, &[]);
     let help = "Bytes of admitted records that may be held at the same time.";

@@ -344,9 +344,8 @@ impl Dealer {
             let Some(slot) = &mut self.slots[index] else {
                 return false;
             };
-            if slot.push_tails() && !slot.stream.ready.swap(true, Ordering::SeqCst) {
-                self.shared.emit(SinkEvent::Ready(Arc::clone(&slot.stream)));
-                news = true;
+            if slot.push_tails() {
+                news |= self.shared.note_ready(&slot.stream);
             }
             // Counted from the queues themselves, so that the conservation law compares two independent figures.
             let held = slot.held();

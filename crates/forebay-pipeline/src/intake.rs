@@ -19,7 +19,7 @@ use crate::rule_book::RulesInForce;
 use crate::shared::{IdEvent, Released, Shared, Staged, Wake};
 use crate::stream_cache::StreamCache;
 use crate::tally::Tally;
-use crate::waiting::{Blocked, Needs, Parked, WaitingList, reserve};
+use crate::waiting::{Blocked, Needs, Parked, Taken, WaitingList, reserve};
 use crate::{OverloadStage, Record, StreamId};
 
 /// Payloads below this are copied out of the connection's read buffer when they are staged: a slice of 256 bytes would
@@ -113,7 +113,7 @@ impl Intake {
                 record.ticket = Some(publish.ticket);
             }
         }
-        match self.find_room(now) {
+        match self.find_room(WaitingList::find_room, now) {
             Ok(()) => self.admit_building(promise),
             Err(blocked) => self.without_room(blocked, policy, publish, promise),
         }
@@ -135,7 +135,7 @@ impl Intake {
             self.drop_building();
             return false;
         }
-        let Err(blocked) = self.find_room(now) else {
+        let Err(blocked) = self.find_room(WaitingList::find_room, now) else {
             self.admit_building(Promise::NONE);
             return true;
         };
@@ -214,26 +214,22 @@ impl Intake {
     }
 
     /// Collects what the pipeline has for this worker: call it after the wake. Appends to `drained`.
-    pub fn drain(&mut self, drained: &mut Drained) {
+    pub fn drain(&mut self, drained: &mut Drained, now: Time) {
         while let Some(mut finished) = self.port().finished.pop() {
             drained.finished.append(&mut finished);
         }
         while let Some(released) = self.port().released.pop() {
             drained.released.push(released);
         }
-        if self.port().room.swap(false, Ordering::SeqCst) {
-            self.resume(&mut drained.resumed);
-        }
+        self.resume(&mut drained.resumed, now);
     }
 
     /// Forgets the parked message of a connection that is gone: it was never acknowledged.
     pub fn abandon(&mut self, connection: u32, generation: u32) {
-        let dropped = self.waiting.abandon(&self.shared, connection, generation);
+        let waiting = &mut self.waiting;
+        let dropped = waiting.abandon(&self.shared, self.worker, connection, generation);
         if dropped > 0 {
             self.tally.abandoned(dropped);
-            self.stop_waiting_when_empty();
-            // Whoever waited behind it, on whichever worker, may find room now.
-            self.shared.signal_room();
         }
     }
 
@@ -373,13 +369,10 @@ impl Intake {
         self.evaluated.records = outputs;
     }
 
-    /// Reserves room for what is being built. Behind messages that wait for the same room there is none.
-    fn find_room(&mut self, now: Time) -> Result<(), Blocked> {
-        if let Some(blocked) = WaitingList::somebody_waits(&self.shared, &self.needs) {
-            return Err(blocked);
-        }
+    /// Takes room for what is being built.
+    fn find_room(&mut self, take: fn(&Shared, &Needs) -> Taken, now: Time) -> Result<(), Blocked> {
         loop {
-            match reserve(&self.shared, &self.needs) {
+            match take(&self.shared, &self.needs) {
                 Ok(()) => return Ok(()),
                 Err((NoRoom::Full, blocked)) => return Err(blocked),
                 Err((NoRoom::Closed, _)) => self.reopen(now),
@@ -476,12 +469,7 @@ impl Intake {
             promise,
             blocked,
         };
-        self.waiting.push(&self.shared, parked);
-        self.port().waiting.store(true, Ordering::SeqCst);
-        // Room may have been given back between the failed reservation and the line above, when nobody could know
-        // that this worker waits: look once more on the next turn.
-        self.port().room.store(true, Ordering::SeqCst);
-        self.port().wake.wake();
+        self.waiting.push(&self.shared, self.worker, parked);
         Admission::Parked
     }
 
@@ -490,13 +478,19 @@ impl Intake {
         self.building.clear();
     }
 
-    fn resume(&mut self, resumed: &mut Vec<Resumed>) {
+    fn resume(&mut self, resumed: &mut Vec<Resumed>, now: Time) {
         let shared = Arc::clone(&self.shared);
         let mut waiting = std::mem::take(&mut self.waiting);
-        waiting.resume(&shared, |parked| {
-            self.building = parked.records;
-            self.needs = parked.needs;
-            let admission = self.admit_building(parked.promise);
+        waiting.resume(&shared, self.worker, |parked| {
+            std::mem::swap(&mut self.building, &mut parked.records);
+            std::mem::swap(&mut self.needs, &mut parked.needs);
+            if let Err(blocked) = self.find_room(reserve, now) {
+                std::mem::swap(&mut self.building, &mut parked.records);
+                std::mem::swap(&mut self.needs, &mut parked.needs);
+                return Err(blocked);
+            }
+            let promise = std::mem::replace(&mut parked.promise, Promise::NONE);
+            let admission = self.admit_building(promise);
             if let Some(ticket) = parked.ticket {
                 let Ticket {
                     connection,
@@ -511,15 +505,9 @@ impl Intake {
                     admission,
                 });
             }
+            Ok(())
         });
         self.waiting = waiting;
-        self.stop_waiting_when_empty();
-    }
-
-    fn stop_waiting_when_empty(&self) {
-        if self.waiting.is_empty() {
-            self.port().waiting.store(false, Ordering::SeqCst);
-        }
     }
 
     fn port(&self) -> &crate::shared::WorkerPort {

@@ -6,19 +6,21 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
-use crossbeam::queue::ArrayQueue;
 use forebay_core::ShardMap;
 
+#[cfg(all(test, forebay_loom))]
+use crate::models::{Fault, is_planted};
+use crate::sync::{AtomicBool, AtomicUsize, Bounded};
 use crate::{Record, Wake};
 
 /// Batches that a ring holds. Small, because a batch that waits outside grows and so stays one batch.
-const RING_BATCHES: usize = 16;
+const RING_BATCHES: usize = if cfg!(forebay_loom) { 2 } else { 16 };
 
 /// The queue of one open shard.
 pub struct Lane {
-    ring: ArrayQueue<Vec<Record>>,
+    ring: Bounded<Vec<Record>>,
     records: AtomicUsize,
     /// Set by the sequencer when it holds a batch that found the ring full.
     overflowing: AtomicBool,
@@ -36,7 +38,7 @@ impl fmt::Debug for Lane {
 impl Lane {
     pub(crate) fn new(sequencer: Arc<dyn Wake>) -> Self {
         Self {
-            ring: ArrayQueue::new(RING_BATCHES),
+            ring: Bounded::new(RING_BATCHES),
             records: AtomicUsize::new(0),
             overflowing: AtomicBool::new(false),
             sequencer,
@@ -49,6 +51,11 @@ impl Lane {
         // Counted before it is visible: the count may be a moment too high, never below what is queued.
         self.records.fetch_add(count, Ordering::SeqCst);
         let pushed = self.ring.push(batch).or_else(|batch| {
+            #[cfg(all(test, forebay_loom))]
+            if is_planted(Fault::NoSecondLook) {
+                self.overflowing.store(true, Ordering::SeqCst);
+                return Err(batch);
+            }
             // The flag is set before the second try: a consumer that made room after the first one either sees the
             // flag and wakes the sequencer, or made the room that this try finds.
             self.overflowing.store(true, Ordering::SeqCst);

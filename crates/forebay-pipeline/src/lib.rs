@@ -32,6 +32,8 @@ mod log_simulation;
 mod log_status;
 mod log_writer;
 mod mailbox;
+#[cfg(all(test, forebay_loom))]
+mod models;
 #[cfg(test)]
 mod mutation;
 mod record;
@@ -44,7 +46,10 @@ mod shared;
 mod sink;
 mod stream;
 mod stream_cache;
+mod sync;
 mod tally;
+#[cfg(all(test, forebay_loom))]
+mod testing;
 mod waiting;
 
 pub use ack_ring::AckRing;

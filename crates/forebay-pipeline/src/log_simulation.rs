@@ -278,7 +278,8 @@ impl World {
     /// What the worker does in its turn.
     fn collect(&mut self) {
         let mut drained = Drained::default();
-        self.pipeline.intakes[0].drain(&mut drained);
+        let now = self.now();
+        self.pipeline.intakes[0].drain(&mut drained, now);
         for finished in drained.finished {
             if let Some(id) = self.open.get(&finished.slot).copied() {
                 let published = &mut self.published[id];

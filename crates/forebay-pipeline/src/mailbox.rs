@@ -2,22 +2,17 @@
 
 use std::fmt;
 
-#[expect(
-    clippy::disallowed_types,
-    reason = "what is put in already holds something bounded: room in a budget, an open slot of an acknowledgement \
-              ring, or the one entry of its kind that a stream may have"
-)]
-type Queue<T> = crossbeam::queue::SegQueue<T>;
+use crate::sync::Unbounded;
 
 /// A lock-free queue for any number of writers and readers.
 ///
 /// It takes everything, because a writer that could be refused would have to wait or to lose something. Each use says
 /// at its field what bounds it.
-pub(crate) struct Mailbox<T>(Queue<T>);
+pub(crate) struct Mailbox<T>(Unbounded<T>);
 
 impl<T> Mailbox<T> {
     pub(crate) fn new() -> Self {
-        Self(Queue::new())
+        Self(Unbounded::new())
     }
 
     pub(crate) fn push(&self, item: T) {

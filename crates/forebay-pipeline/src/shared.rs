@@ -1,7 +1,7 @@
 //! What the ends of the pipeline share: budgets, mailboxes and counts. Everything here is an atomic or a queue.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
@@ -12,9 +12,12 @@ use forebay_spool::Event;
 
 use crate::budget::Budget;
 use crate::mailbox::Mailbox;
+#[cfg(all(test, forebay_loom))]
+use crate::models::{Fault, is_planted};
 use crate::rule_book::RuleBook;
 use crate::sink::SinkEvent;
 use crate::stream::Streams;
+use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, SetOnce, fence};
 use crate::{Inherited, LogStatus, OverloadStage, PipelineConfig, Record, Stream, StreamId};
 
 /// Wakes the owner of a mailbox. May be called from any thread, often, and when there is nothing to do.
@@ -25,7 +28,7 @@ pub trait Wake: Send + Sync {
 
 /// A place for a [`Wake`] that is known only after the mailbox was made.
 #[derive(Default)]
-pub(crate) struct WakeSlot(OnceLock<Arc<dyn Wake>>);
+pub(crate) struct WakeSlot(SetOnce<Arc<dyn Wake>>);
 
 impl fmt::Debug for WakeSlot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -38,9 +41,18 @@ impl WakeSlot {
     pub(crate) fn set(&self, wake: Arc<dyn Wake>) {
         // What was put into the mailbox before is found by the owner, who looks once after it has set its wake.
         drop(self.0.set(wake));
+        fence(Ordering::SeqCst);
     }
 
     pub(crate) fn wake(&self) {
+        #[cfg(all(test, forebay_loom))]
+        let fence = |order| match is_planted(Fault::NoFenceBeforeWake) {
+            true => (),
+            false => fence(order),
+        };
+        // Whoever sets its wake looks into its mailbox behind a fence too: either it finds what was put in before this
+        // line, or the wake is found here.
+        fence(Ordering::SeqCst);
         if let Some(wake) = self.0.get() {
             wake.wake();
         }
@@ -261,10 +273,18 @@ impl Shared {
 
     /// Tells the sink to look at a stream, unless it will anyway.
     pub(crate) fn emit_ready(&self, stream: &Arc<Stream>) {
-        if !stream.ready.swap(true, Ordering::SeqCst) {
-            self.emit(SinkEvent::Ready(Arc::clone(stream)));
+        if self.note_ready(stream) {
             self.sink_wake.wake();
         }
+    }
+
+    /// As [`emit_ready`](Self::emit_ready), but leaves the wake to the caller: true when one is needed.
+    pub(crate) fn note_ready(&self, stream: &Arc<Stream>) -> bool {
+        let news = !stream.ready.swap(true, Ordering::SeqCst);
+        if news {
+            self.emit(SinkEvent::Ready(Arc::clone(stream)));
+        }
+        news
     }
 
     /// Tells the sink about an event.

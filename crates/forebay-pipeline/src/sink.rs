@@ -5,6 +5,8 @@ use std::sync::atomic::Ordering;
 
 use forebay_core::ShardMap;
 
+#[cfg(all(test, forebay_loom))]
+use crate::models::{Fault, is_planted};
 use crate::settlement::Settlement;
 use crate::shared::{Control, Shared, Wake};
 use crate::{Inherited, LaneTable, Record, Stream, StreamId};
@@ -50,6 +52,10 @@ impl SinkPort {
     pub fn next_event(&self) -> Option<SinkEvent> {
         let event = self.shared.events.pop()?;
         if let SinkEvent::Ready(stream) = &event {
+            #[cfg(all(test, forebay_loom))]
+            if is_planted(Fault::ReadyAfterLook) {
+                return Some(event);
+            }
             // Cleared before the caller looks into the lanes: a batch that comes later makes a new event.
             stream.ready.store(false, Ordering::SeqCst);
         }

@@ -1,14 +1,15 @@
 //! The streams in use: their share of the budget, their strictest ordering, and when they are let go.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering as Atomic};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering as Atomic;
 
 use arc_swap::ArcSwapOption;
 use forebay_core::{Ordering, ShardMap, StreamName, Time};
 
 use crate::LaneTable;
 use crate::budget::Budget;
+use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Mutex, MutexGuard};
 
 /// Names a stream while it is in use. Ids of streams that were let go are used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -97,12 +98,14 @@ impl Stream {
     }
 
     pub(crate) fn request_shed(&self, bytes: u64) {
-        self.shed.fetch_add(bytes, Atomic::Relaxed);
+        // Before the stream is said to be ready: whoever finds it ready already leaves the rest to the one look that is
+        // still to come, which has to find this.
+        self.shed.fetch_add(bytes, Atomic::SeqCst);
     }
 
     /// Takes the number of bytes that droppable queued records should give up, oldest first (`drop_oldest`).
     pub fn take_shed(&self) -> u64 {
-        self.shed.swap(0, Atomic::Relaxed)
+        self.shed.swap(0, Atomic::SeqCst)
     }
 }
 
@@ -197,7 +200,7 @@ impl Streams {
         streams
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Names> {
+    fn lock(&self) -> MutexGuard<'_, Names> {
         self.names
             .lock()
             .expect("no panic while the names are locked")

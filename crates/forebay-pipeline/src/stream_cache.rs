@@ -7,6 +7,8 @@ use foldhash::fast::RandomState;
 use forebay_core::{StreamName, Time};
 
 use crate::Stream;
+#[cfg(all(test, forebay_loom))]
+use crate::models::{Fault, is_planted};
 use crate::shared::{Control, Shared};
 use crate::stream::TooManyStreams;
 
@@ -56,6 +58,16 @@ impl StreamCache {
 }
 
 fn lookup(shared: &Shared, name: &StreamName, now: Time) -> Result<Arc<Stream>, TooManyStreams> {
+    #[cfg(all(test, forebay_loom))]
+    if is_planted(Fault::AnnounceLate) {
+        let mut opened = false;
+        let stream = shared.streams.open(name, now, |_| opened = true)?;
+        if opened {
+            shared.control.push(Control::Opened(Arc::clone(&stream)));
+            shared.sequencer_wake.wake();
+        }
+        return Ok(stream);
+    }
     shared.streams.open(name, now, |stream| {
         shared.control.push(Control::Opened(Arc::clone(stream)));
         shared.sequencer_wake.wake();

@@ -2,13 +2,16 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 
 use forebay_core::Ticket;
 
 use crate::admission::Promise;
 use crate::budget::NoRoom;
+#[cfg(all(test, forebay_loom))]
+use crate::models::{Fault, is_planted};
 use crate::shared::Shared;
+use crate::sync::AtomicU32;
 use crate::{Record, Stream, StreamId};
 
 /// Wills and the like that may wait without a connection of their own, per worker.
@@ -33,6 +36,9 @@ impl Blocked {
     }
 }
 
+/// What became of a try to take room, and which budget had none.
+pub(crate) type Taken = Result<(), (NoRoom, Blocked)>;
+
 /// One evaluated message without room.
 #[derive(Debug)]
 pub(crate) struct Parked {
@@ -46,24 +52,48 @@ pub(crate) struct Parked {
 }
 
 /// Takes room for a whole message, or nothing.
-pub(crate) fn reserve(shared: &Shared, needs: &Needs) -> Result<(), (NoRoom, Blocked)> {
-    let mut total = 0;
+pub(crate) fn reserve(shared: &Shared, needs: &Needs) -> Taken {
+    let total = needs.iter().map(|(_, bytes)| bytes).sum();
+    look(shared, needs, total)?;
     for (index, (stream, bytes)) in needs.iter().enumerate() {
         if let Err(reason) = stream.share.reserve(*bytes) {
-            release_shares(&needs[..index]);
+            undo(shared, &needs[..index]);
             return Err((reason, Blocked::Stream(Arc::clone(stream))));
         }
-        total += bytes;
     }
     shared.ingest.reserve(total).map_err(|reason| {
-        release_shares(needs);
+        undo(shared, needs);
         (reason, Blocked::Ingest)
     })
 }
 
-fn release_shares(needs: &[(Arc<Stream>, u64)]) {
+/// Looks whether there is room for all of it: what certainly finds none must not take for a moment what another worker
+/// looks for. A message for a stream that is stuck would do so on every try.
+fn look(shared: &Shared, needs: &Needs, total: u64) -> Taken {
+    #[cfg(all(test, forebay_loom))]
+    if is_planted(Fault::TakeForAMoment) {
+        return Ok(());
+    }
+    for (stream, bytes) in needs {
+        let found = stream.share.look(*bytes);
+        found.map_err(|reason| (reason, Blocked::Stream(Arc::clone(stream))))?;
+    }
+    let found = shared.ingest.look(total);
+    found.map_err(|reason| (reason, Blocked::Ingest))
+}
+
+/// Gives back what was taken for a message that did not find the rest. Who looked for room meanwhile may have missed it
+/// and waits, although nothing that could be settled holds it.
+fn undo(shared: &Shared, needs: &[(Arc<Stream>, u64)]) {
     for (stream, bytes) in needs {
         stream.share.release(*bytes);
+    }
+    #[cfg(all(test, forebay_loom))]
+    if is_planted(Fault::TakeForAMoment) {
+        return;
+    }
+    if !needs.is_empty() {
+        shared.signal_room();
     }
 }
 
@@ -75,17 +105,21 @@ pub(crate) struct WaitingList {
 }
 
 impl WaitingList {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.parked.is_empty()
-    }
-
     /// Whether one more message without a connection may wait.
     pub(crate) fn takes_detached(&self) -> bool {
         self.detached < DETACHED_MAX
     }
 
-    /// Whether somebody waits for room that these needs would take: then a newcomer waits behind.
-    pub(crate) fn somebody_waits(shared: &Shared, needs: &Needs) -> Option<Blocked> {
+    /// Takes room for a message that has not waited. Behind those that wait for the same room there is none.
+    pub(crate) fn find_room(shared: &Shared, needs: &Needs) -> Taken {
+        match Self::somebody_waits(shared, needs) {
+            Some(blocked) => Err((NoRoom::Full, blocked)),
+            None => reserve(shared, needs),
+        }
+    }
+
+    /// Whether somebody waits for room that these needs would take.
+    fn somebody_waits(shared: &Shared, needs: &Needs) -> Option<Blocked> {
         if shared.ingest_waiters.load(Ordering::SeqCst) > 0 {
             return Some(Blocked::Ingest);
         }
@@ -95,7 +129,8 @@ impl WaitingList {
         Some(Blocked::Stream(Arc::clone(stream)))
     }
 
-    pub(crate) fn push(&mut self, shared: &Shared, parked: Parked) {
+    /// Lets a message of a worker wait.
+    pub(crate) fn push(&mut self, shared: &Shared, worker: usize, parked: Parked) {
         parked
             .blocked
             .counter(shared)
@@ -103,11 +138,31 @@ impl WaitingList {
         shared.counts.parked.fetch_add(1, Ordering::SeqCst);
         self.detached += usize::from(parked.ticket.is_none());
         self.parked.push_back(parked);
+        let port = &shared.workers[worker];
+        port.waiting.store(true, Ordering::SeqCst);
+        #[cfg(all(test, forebay_loom))]
+        if is_planted(Fault::NoLookAfterParking) {
+            return;
+        }
+        // Room may have been given back between the failed reservation and the line above, when nobody could know
+        // that this worker waits: look once more on the next turn.
+        port.room.store(true, Ordering::SeqCst);
+        port.wake.wake();
     }
 
-    /// Hands every message that finds room now to `admit`, oldest first. A message that still finds none holds back
-    /// the later ones of its streams; one that waits for the whole budget holds back all later ones.
-    pub(crate) fn resume(&mut self, shared: &Shared, mut admit: impl FnMut(Parked)) {
+    /// Looks whether room was given back, and tries every message again, oldest first. `admit` takes room for it and
+    /// takes it over, or says what is missing. A message that still finds no room holds back the later ones of its
+    /// streams; one that waits for the whole budget holds back all later ones.
+    pub(crate) fn resume(
+        &mut self,
+        shared: &Shared,
+        worker: usize,
+        mut admit: impl FnMut(&mut Parked) -> Result<(), Blocked>,
+    ) {
+        let port = &shared.workers[worker];
+        if !port.room.swap(false, Ordering::SeqCst) {
+            return;
+        }
         let mut blocked: Vec<StreamId> = Vec::new();
         let mut all_blocked = false;
         for _ in 0..self.parked.len() {
@@ -122,14 +177,13 @@ impl WaitingList {
             let tried = if behind {
                 None
             } else {
-                Some(reserve(shared, &parked.needs))
+                Some(admit(&mut parked))
             };
             if let Some(Ok(())) = tried {
                 self.forget(shared, &parked);
-                admit(parked);
                 continue;
             }
-            if let Some(Err((_, now_blocked))) = tried {
+            if let Some(Err(now_blocked)) = tried {
                 all_blocked = matches!(now_blocked, Blocked::Ingest);
                 now_blocked.counter(shared).fetch_add(1, Ordering::SeqCst);
                 parked
@@ -141,10 +195,17 @@ impl WaitingList {
             blocked.extend(parked.needs.iter().map(|(stream, _)| stream.id()));
             self.parked.push_back(parked);
         }
+        self.stop_waiting_when_empty(shared, worker);
     }
 
     /// Drops the messages of a connection that is gone. Returns how many records they had.
-    pub(crate) fn abandon(&mut self, shared: &Shared, connection: u32, generation: u32) -> usize {
+    pub(crate) fn abandon(
+        &mut self,
+        shared: &Shared,
+        worker: usize,
+        connection: u32,
+        generation: u32,
+    ) -> usize {
         let mut dropped = 0;
         for _ in 0..self.parked.len() {
             let Some(parked) = self.parked.pop_front() else {
@@ -160,7 +221,20 @@ impl WaitingList {
                 self.parked.push_back(parked);
             }
         }
+        if dropped > 0 {
+            self.stop_waiting_when_empty(shared, worker);
+            // Whoever waited behind it, on whichever worker, may find room now.
+            shared.signal_room();
+        }
         dropped
+    }
+
+    fn stop_waiting_when_empty(&self, shared: &Shared, worker: usize) {
+        if self.parked.is_empty() {
+            shared.workers[worker]
+                .waiting
+                .store(false, Ordering::SeqCst);
+        }
     }
 
     fn forget(&mut self, shared: &Shared, parked: &Parked) {

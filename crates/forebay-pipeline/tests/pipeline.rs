@@ -167,7 +167,7 @@ impl Bed {
 
     fn drain(&mut self, worker: usize) -> Drained {
         let mut drained = Drained::default();
-        self.pipeline.intakes[worker].drain(&mut drained);
+        self.pipeline.intakes[worker].drain(&mut drained, NOW);
         drained
     }
 }
@@ -510,4 +510,39 @@ fn idle_streams_are_let_go_and_come_back() {
         bed.settle(records, false);
     }
     assert_eq!(bed.pipeline.control.conservation().difference(), 0);
+}
+
+#[test]
+fn a_parked_message_finds_room_although_its_stream_was_let_go_meanwhile() {
+    let set = rules(&[(
+        "t",
+        "SELECT * FROM 'dt/+'",
+        "${topic(2)}",
+        RuleSettings::default(),
+    )]);
+    let mut bed = Bed::new(config(), &set);
+    let payload = [b'x'; 1000];
+    for name in ["a", "a", "a", "b", "b", "b"] {
+        let (admission, _) = bed.publish(0, &format!("dt/{name}"), &payload, QoS::AtLeastOnce);
+        assert!(matches!(admission, Admission::Pending { .. }));
+    }
+    let (admission, ticket) = bed.publish(0, "dt/c", &payload, QoS::AtLeastOnce);
+    assert_eq!(admission, Admission::Parked, "the whole budget is taken");
+    bed.run(1);
+    let later = NOW + Duration::from_secs(601);
+    bed.pipeline.sequencer.step(later);
+    let streams = bed.pipeline.control.streams();
+    assert_eq!(streams.len(), 2, "nobody holds room in the third");
+    for name in ["a", "b"] {
+        let records = bed.take(name).remove(0);
+        bed.settle(records, false);
+    }
+    let resumed = bed.drain(0).resumed;
+    assert_eq!(resumed.len(), 1);
+    assert_eq!(resumed[0].slot, ticket.slot);
+    bed.run(1);
+    let records = bed.take("c").remove(0);
+    assert_eq!(records.len(), 1);
+    bed.settle(records, false);
+    assert!(bed.pipeline.control.is_empty());
 }

@@ -79,6 +79,11 @@ const STEPS: &[Step] = &[
         run: tests,
     },
     Step {
+        name: "models",
+        about: "hand-overs between threads, in every order",
+        run: |workspace| process::run(&mut models(workspace)),
+    },
+    Step {
         name: "doctests",
         about: "examples in the documentation",
         run: |workspace| process::run(workspace.cargo().args(["test", "--workspace", "--doc"])),
@@ -174,6 +179,19 @@ fn seconds(duration: Duration) -> String {
 fn build(workspace: &Workspace) -> Command {
     let mut command = workspace.cargo();
     command.args(["build", "--workspace", "--bins", "--tests"]);
+    command
+}
+
+/// A build beside the others, because its flag reaches every dependency. The models are explored exhaustively, so none
+/// of them is left out for time.
+fn models(workspace: &Workspace) -> Command {
+    let mut command = workspace.cargo();
+    command
+        .args(["test", "--profile", "models", "-p", "forebay-pipeline"])
+        .args(["--lib", "models::", "--target-dir"])
+        .arg(workspace.target.join("loom"))
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env("RUSTFLAGS", "--cfg forebay_loom");
     command
 }
 
