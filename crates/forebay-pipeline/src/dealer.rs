@@ -5,6 +5,8 @@
 
 mod passes;
 mod remap;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -15,6 +17,8 @@ use forebay_core::{AckMode, StreamName, Time};
 
 use crate::lane_budget::LaneBudget;
 use crate::lane_feed::{Lag, LaneFeed};
+#[cfg(test)]
+use crate::mutation::Mutation;
 use crate::shared::{SequencerWake, SettledLog, Shared, Wake};
 use crate::sink::SinkEvent;
 use crate::stream::TooManyStreams;
@@ -41,7 +45,7 @@ struct StreamSlot {
     in_memory: usize,
     /// Lanes that lag; 1 when the shards are not known and something waits for them in the log.
     lagging: usize,
-    /// Lanes with something in their tail, each once.
+    /// Lanes that something waits for, each once.
     dirty: Vec<usize>,
     /// True while the stream is on the list of streams to look at in this step.
     listed: bool,
@@ -63,31 +67,25 @@ impl StreamSlot {
         }
     }
 
-    /// Pushes every tail that finds room. True when at least one batch was pushed.
+    /// Pushes everything that finds room. True when at least one batch was pushed.
     fn push_tails(&mut self) -> bool {
         let Dealing::Lanes { table, feeds } = &mut self.dealing else {
             return false;
         };
-        let before = self.dirty.len();
+        let mut pushed = false;
         self.dirty.retain(|&lane| {
-            let tail = &mut feeds[lane].tail;
-            match table.lanes[lane].push(std::mem::take(tail)) {
-                Ok(()) => false,
-                Err(batch) => {
-                    *tail = batch;
-                    true
-                }
-            }
+            pushed |= feeds[lane].push_into(&table.lanes[lane]);
+            feeds[lane].has_next()
         });
-        self.dirty.len() < before
+        pushed
     }
 
     fn held(&self) -> usize {
         match &self.dealing {
             Dealing::Held(held, _) => held.len(),
-            // Only lanes that lag hold something besides their tail.
+            // Only lanes that lag hold something besides what they get next.
             Dealing::Lanes { feeds, .. } if self.lagging == 0 => {
-                self.dirty.iter().map(|lane| feeds[*lane].tail.len()).sum()
+                self.dirty.iter().map(|lane| feeds[*lane].held()).sum()
             }
             Dealing::Lanes { feeds, .. } => feeds.iter().map(LaneFeed::held).sum(),
         }
@@ -123,6 +121,8 @@ pub(crate) struct Dealer {
     lagging: usize,
     /// From here on the log may have records of streams that are not in use yet. `None` when all are known.
     unknown_from: Option<u64>,
+    #[cfg(test)]
+    pub(crate) mutation: Mutation,
 }
 
 impl std::fmt::Debug for dyn Wake {
@@ -146,6 +146,8 @@ impl Dealer {
             in_memory: 0,
             lagging: 0,
             unknown_from: None,
+            #[cfg(test)]
+            mutation: Mutation::None,
         }
     }
 
@@ -278,12 +280,19 @@ impl Dealer {
     /// record of the log will have at least, waits where older ones wait on the disk.
     pub(crate) fn deal(&mut self, mut record: Record, now: Time) {
         Self::number(&mut self.next_seq, &mut record);
+        #[cfg(test)]
+        let behind_log = self.mutation == Mutation::NoReserve;
         let slot = self.slot(record.stream.index(), now);
         match &mut slot.dealing {
             Dealing::Held(held, _) => held.push_back(record),
             Dealing::Lanes { table, feeds } => {
                 let lane = table.map.lookup(record.hash);
                 put(feeds, &mut slot.dirty, lane, record);
+                #[cfg(test)]
+                if behind_log {
+                    let feed = &mut feeds[lane];
+                    feed.tail.append(&mut feed.outside);
+                }
             }
         }
     }
@@ -307,7 +316,7 @@ impl Dealer {
                 record.lane = lane as u32;
                 let count = feeds.len();
                 let feed = &mut feeds[lane];
-                let (was_empty, lagged) = (feed.tail.is_empty(), feed.lag.is_some());
+                let (had_next, lagged) = (feed.has_next(), feed.lag.is_some());
                 if feed.give(record, count, &mut self.budget) {
                     slot.in_memory += 1;
                     self.in_memory += 1;
@@ -316,7 +325,7 @@ impl Dealer {
                     slot.lagging += 1;
                     self.lagging += 1;
                 }
-                if was_empty && !feed.tail.is_empty() {
+                if !had_next && feed.has_next() {
                     slot.dirty.push(lane);
                 }
             }
@@ -384,16 +393,21 @@ impl Dealer {
     }
 }
 
-/// Puts a record that is not in the log into the tail of a lane, or behind what the log has for it.
+/// Puts a record that is not in the log where its lane gets it from. One that should be there comes behind what the log
+/// has for the lane.
 fn put(feeds: &mut [LaneFeed], dirty: &mut Vec<usize>, lane: usize, mut record: Record) {
     record.lane = lane as u32;
     let feed = &mut feeds[lane];
-    if record.ack == AckMode::Spool && feed.lag.is_some() {
+    let follows_log = record.ack == AckMode::Spool;
+    if follows_log && feed.lag.is_some() {
         feed.stall(record);
         return;
     }
-    if feed.tail.is_empty() {
+    if !feed.has_next() {
         dirty.push(lane);
     }
-    feed.tail.push(record);
+    match follows_log {
+        true => feed.tail.push(record),
+        false => feed.outside.push(record),
+    }
 }

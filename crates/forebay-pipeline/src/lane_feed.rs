@@ -5,14 +5,17 @@
 
 use forebay_core::Time;
 
-use crate::Record;
 use crate::lane_budget::LaneBudget;
+use crate::{Lane, Record};
 
 /// One lane as its feeder sees it.
 #[derive(Debug, Default)]
 pub(crate) struct LaneFeed {
-    /// What the lane gets next.
+    /// What the lane gets next of the log, and of what waits behind it because it could not be written.
     pub(crate) tail: Vec<Record>,
+    /// What the lane gets next besides. It waits for nothing that lies in the log, and a part of the lane is kept free
+    /// for it.
+    pub(crate) outside: Vec<Record>,
     /// Bytes of the log's records that are in the tail, in the lane or at the sender.
     pub(crate) bytes: u64,
     /// Where it stands in the log; `None` while it is live.
@@ -211,6 +214,18 @@ impl LaneFeed {
         records.len()
     }
 
+    /// True when something waits for room in the lane itself.
+    pub(crate) fn has_next(&self) -> bool {
+        !self.tail.is_empty() || !self.outside.is_empty()
+    }
+
+    /// Pushes what the lane has room for. True when it pushed anything.
+    pub(crate) fn push_into(&mut self, lane: &Lane) -> bool {
+        // The log's records never come first: as long as the others wait, the whole lane is full.
+        push_all(&mut self.outside, |batch| lane.push(batch))
+            | (self.outside.is_empty() && push_all(&mut self.tail, |batch| lane.push_logged(batch)))
+    }
+
     /// Records that are here and not in the lane.
     pub(crate) fn held(&self) -> usize {
         let after = self
@@ -218,7 +233,7 @@ impl LaneFeed {
             .as_ref()
             .and_then(|lag| lag.pass.as_ref()?.after.as_ref())
             .map_or(0, Vec::len);
-        self.tail.len() + self.stalled.len() + after
+        self.tail.len() + self.outside.len() + self.stalled.len() + after
     }
 
     /// True when a pass may bring the lane forward.
@@ -226,5 +241,22 @@ impl LaneFeed {
         self.lag
             .as_ref()
             .is_some_and(|lag| lag.retry_at <= now && budget.is_half_free(self.bytes, lanes))
+    }
+}
+
+/// Pushes what waits, if anything does. True when it was pushed.
+fn push_all(
+    next: &mut Vec<Record>,
+    push: impl FnOnce(Vec<Record>) -> Result<(), Vec<Record>>,
+) -> bool {
+    if next.is_empty() {
+        return false;
+    }
+    match push(std::mem::take(next)) {
+        Ok(()) => true,
+        Err(batch) => {
+            *next = batch;
+            false
+        }
     }
 }

@@ -48,7 +48,7 @@ mod stream;
 mod stream_cache;
 mod sync;
 mod tally;
-#[cfg(all(test, forebay_loom))]
+#[cfg(test)]
 mod testing;
 mod waiting;
 

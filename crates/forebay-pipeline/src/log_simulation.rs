@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use forebay_core::{
-    AckMode, Clock, Entropy as _, ManualClock, Message, OnSpoolFailure, Origin, QoS, SeededEntropy,
-    ShardMap, Ticket, Time,
+    AckMode, Clock, Entropy as _, HashKey, ManualClock, Message, OnSpoolFailure, Origin, QoS,
+    SeededEntropy, ShardMap, Ticket, Time,
 };
 use forebay_metrics::Registry;
 use forebay_rules::{RuleDocument, RuleLimits, RuleSet, RuleSettings};
@@ -89,8 +89,8 @@ struct World {
     /// Publishes whose answer is waited for, by slot.
     open: BTreeMap<u32, usize>,
     slot: u32,
-    /// Highest publish that was stored first, by stream and key.
-    newest: BTreeMap<(String, String), u64>,
+    /// Highest publish that was stored first, by stream, key and whether it is in the log.
+    newest: BTreeMap<(String, String, bool), u64>,
     /// QoS 2 packet ids, their publishes, and whether PUBREL was sent.
     releases: Vec<(u16, usize, bool)>,
     next_id: u16,
@@ -173,7 +173,11 @@ impl World {
 
     fn act(&mut self, number: u64) {
         match number {
-            0..=29 => self.publish(),
+            0..=27 => self.publish(),
+            28..=29 => {
+                let topic = self.topic();
+                self.publish_to(&topic, QoS::AtLeastOnce, AckMode::Stored);
+            }
             30..=39 => self.pipeline.intakes[0].flush(),
             40..=64 => self.turn(),
             65..=72 => self.work(),
@@ -190,29 +194,35 @@ impl World {
             97 if self.entropy.below(3) == 0 => {
                 self.pipeline.control.check_log();
             }
+            98 if self.entropy.below(2) == 0 => self.look_for_reserve(),
             _ => self.collect(),
         }
     }
 
-    fn publish(&mut self) {
-        if self.stalled {
-            return;
-        }
-        let id = self.published.len() as u64;
+    fn topic(&mut self) -> String {
         let kind = if self.entropy.below(3) == 0 { "a" } else { "b" };
-        let topic = format!(
-            "{kind}/{}/k{}",
-            self.entropy.below(STREAMS),
-            self.entropy.below(KEYS)
-        );
-        let mut payload = id.to_le_bytes().to_vec();
-        payload.resize(8 + self.entropy.below(600) as usize, 7);
-        let payload = Bytes::from(payload);
+        let stream = self.entropy.below(STREAMS);
+        format!("{kind}/{stream}/k{}", self.entropy.below(KEYS))
+    }
+
+    fn publish(&mut self) {
+        let topic = self.topic();
         let qos = match self.entropy.below(10) {
             0 => QoS::AtMostOnce,
             1..=3 => QoS::ExactlyOnce,
             _ => QoS::AtLeastOnce,
         };
+        self.publish_to(&topic, qos, AckMode::Spool);
+    }
+
+    fn publish_to(&mut self, topic: &str, qos: QoS, ack: AckMode) {
+        if self.stalled {
+            return;
+        }
+        let id = self.published.len() as u64;
+        let mut payload = id.to_le_bytes().to_vec();
+        payload.resize(8 + self.entropy.below(600) as usize, 7);
+        let payload = Bytes::from(payload);
         self.slot += 1;
         let ticket = Ticket {
             worker: 0,
@@ -221,7 +231,7 @@ impl World {
             slot: self.slot,
         };
         let message = Message {
-            topic: &topic,
+            topic,
             payload: &payload,
             client_id: Some("c"),
             timestamp_ms: 1_700_000_000_000,
@@ -230,14 +240,14 @@ impl World {
         let publish = Publish {
             qos,
             ticket,
-            listener_ack: AckMode::Spool,
+            listener_ack: ack,
             may_reject: false,
             packet_id: self.next_id,
         };
         let now = self.now();
         let admission = self.pipeline.intakes[0].publish(&message, publish, now);
         self.published.push(Published {
-            records: if kind == "a" { 2 } else { 1 },
+            records: if topic.starts_with('a') { 2 } else { 1 },
             ..Published::default()
         });
         if qos == QoS::AtMostOnce {
@@ -246,9 +256,12 @@ impl World {
             return;
         }
         match admission {
-            Admission::Pending { records, ack } => {
+            Admission::Pending {
+                records,
+                ack: waits_for,
+            } => {
                 assert_eq!(records, self.published[id as usize].records);
-                assert_eq!(ack, AckMode::Spool);
+                assert_eq!(waits_for, ack);
             }
             Admission::Parked => self.stalled = true,
             other => panic!("{other:?}"),
@@ -372,8 +385,15 @@ impl World {
         }
         if let Some(batch) = table.lanes[lane].pop() {
             sunk.taken[lane].extend(batch);
-            let in_order = sunk.taken[lane].iter().is_sorted_by_key(|record| record.seq);
-            assert!(in_order, "the sender orders what it sends again by these numbers");
+            let in_order = [true, false].into_iter().all(|logged| {
+                let taken = sunk.taken[lane].iter();
+                let of_way = taken.filter(|record| (record.ack == AckMode::Spool) == logged);
+                of_way.is_sorted_by_key(|record| record.seq)
+            });
+            assert!(
+                in_order,
+                "the sender orders what it sends again by these numbers"
+            );
         }
         let count = self.entropy.below(1 + sunk.taken[lane].len() as u64) as usize;
         let stream = Arc::clone(&sunk.stream);
@@ -381,6 +401,37 @@ impl World {
             self.store(&stream, record);
         }
         self.settlement.flush();
+        self.count_held();
+    }
+
+    /// Publishes a record that waits for nothing in the log: however much of the log waits for its lane, it is in there
+    /// at once, or enough others are.
+    fn look_for_reserve(&mut self) {
+        let at = self.entropy.below(STREAMS);
+        let key = format!("k{}", self.entropy.below(KEYS));
+        let topic = format!("b/{at}/{key}");
+        let id = self.published.len() as u64;
+        self.publish_to(&topic, QoS::AtLeastOnce, AckMode::Stored);
+        self.pipeline.intakes[0].flush();
+        self.turn();
+        let name = format!("s{at}");
+        let stream = |sunk: &&mut Sunk| sunk.stream.name().as_str() == name;
+        let Some(sunk) = self.sunk.values_mut().find(stream) else {
+            return;
+        };
+        let (Some(table), false) = (&sunk.table, self.stalled) else {
+            return;
+        };
+        let lane = table.map.lookup(HashKey::of_partition_key(&key));
+        let (mut found, mut others) = (false, 0);
+        while let Some(batch) = table.lanes[lane].pop() {
+            others += usize::from(batch.iter().all(|record| record.ack != AckMode::Spool));
+            found |= batch
+                .iter()
+                .any(|record| record.data[..8] == id.to_le_bytes());
+            sunk.taken[lane].extend(batch);
+        }
+        assert!(found || others >= 4, "the log has all of a lane");
         self.count_held();
     }
 
@@ -401,8 +452,9 @@ impl World {
             is_first || (record.in_log && record.log < below),
             "publish {id} was stored twice, and nothing counts that"
         );
-        if is_first && record.in_log {
-            let key = (name, record.partition_key.as_str().to_owned());
+        if is_first && (record.in_log || record.ack == AckMode::Stored) {
+            let key = record.partition_key.as_str().to_owned();
+            let key = (name, key, record.in_log);
             let newest = self.newest.entry(key.clone()).or_default();
             assert!(
                 *newest <= id,
@@ -603,6 +655,11 @@ fn a_publish_in_two_frames_is_seen() {
 #[test]
 fn an_answer_before_the_commit_is_seen() {
     assert!(is_seen(Mutation::AnswerBeforeCommit));
+}
+
+#[test]
+fn a_lane_that_keeps_nothing_for_records_outside_the_log_is_seen() {
+    assert!(is_seen(Mutation::NoReserve));
 }
 
 #[test]

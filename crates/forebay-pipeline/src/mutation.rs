@@ -10,6 +10,8 @@ pub(crate) enum Mutation {
     SplitPublish,
     /// A publish is answered before its frame is durable.
     AnswerBeforeCommit,
+    /// Records outside the log wait in a lane behind those of the log.
+    NoReserve,
     /// A lane is taken for live when a pass over the log ends, whatever became durable meanwhile.
     LiveTooEarly,
 }

@@ -13,7 +13,8 @@ pub const RECORD_OVERHEAD_BYTES: u32 = 256;
 #[derive(Debug)]
 pub struct Record {
     /// Position in the order in which the sequencer put records into lanes; 0 before that. A record that is read back
-    /// from the log, or waited for what is, gets a new one: what a lane has is in this order.
+    /// from the log, or waited for what is, gets a new one: what a lane has of mode `spool` is in this order, and so is
+    /// the rest of it.
     pub seq: u64,
     /// Its number in the log, which it keeps for life. For a record of mode `spool` that is not in the log because the
     /// log could not be written, the number that the next record of the log could have had.

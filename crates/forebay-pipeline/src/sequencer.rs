@@ -330,6 +330,7 @@ impl<F: Fs> Sequencer<F> {
             log.writer.mutation = mutation;
             log.refill.mutation = mutation;
         }
+        self.dealer.mutation = mutation;
     }
 }
 

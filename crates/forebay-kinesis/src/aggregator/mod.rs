@@ -32,7 +32,8 @@ use crate::status::LastError;
 
 /// Where a stream's batches wait: the pipeline's lanes, or a double of them.
 pub trait Batches: Send + Sync {
-    /// Takes the oldest batch of a lane: records in sequence order, newer than those of every batch before.
+    /// Takes the oldest batch of a lane. Of the records that are in the log, and of those that are not, it is in sequence
+    /// order and newer than what was taken before; one that is not in the log is newer than all of that.
     fn pop(&self, lane: usize) -> Option<Vec<Record>>;
 
     /// True when the lane has no batch now.

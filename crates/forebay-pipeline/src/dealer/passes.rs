@@ -27,7 +27,7 @@ impl Dealer {
         let lane = table.map.lookup(hash);
         let count = feeds.len();
         let feed = &mut feeds[lane];
-        let was_empty = feed.tail.is_empty();
+        let had_next = feed.has_next();
         let owner = &slot.stream;
         let (budget, next_seq) = (&mut self.budget, &mut self.next_seq);
         let offered = feed.offer(log, u64::from(charge), count, budget, next_seq, || {
@@ -38,7 +38,7 @@ impl Dealer {
         if offered == Offered::Taken {
             slot.in_memory += 1;
             self.in_memory += 1;
-            if was_empty {
+            if !had_next {
                 slot.dirty.push(lane);
             }
         }
@@ -127,7 +127,7 @@ impl Dealer {
         let Some(feed) = feeds.get_mut(member.lane) else {
             return;
         };
-        let (lagged, was_empty) = (feed.lag.is_some(), feed.tail.is_empty());
+        let (lagged, had_next) = (feed.lag.is_some(), feed.has_next());
         let left = match position {
             Some(position) => feed.finish_part(position, &mut self.budget, &mut self.next_seq),
             None => feed.leave_pass(&mut self.budget),
@@ -141,7 +141,7 @@ impl Dealer {
             slot.lagging -= 1;
             self.lagging -= 1;
         }
-        if was_empty && !feed.tail.is_empty() {
+        if !had_next && feed.has_next() {
             slot.dirty.push(member.lane);
         }
         if !std::mem::replace(&mut slot.listed, true) {

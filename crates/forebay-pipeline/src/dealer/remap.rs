@@ -106,6 +106,7 @@ fn take_back(dealing: Dealing) -> TakenBack {
             taken.records.extend(queued.flatten());
             for feed in feeds {
                 taken.records.extend(feed.tail);
+                taken.records.extend(feed.outside);
                 taken.records.extend(feed.stalled);
                 let Some(lag) = feed.lag else {
                     continue;

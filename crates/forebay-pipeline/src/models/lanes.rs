@@ -1,6 +1,6 @@
 //! Lanes: the sequencer deals while the sink takes.
 //!
-//! The ring of a lane holds two batches here, so that the third finds it full.
+//! The ring of a lane holds two batches here, one of them for records outside the log, so that both find it full.
 
 use std::sync::Arc;
 
@@ -107,15 +107,30 @@ fn three_batches() {
     run(&[false, false, false]);
 }
 
+fn both_ways() {
+    run(&[true, true, false]);
+}
+
 #[test]
 fn batches_are_neither_lost_nor_reordered_and_nobody_sleeps_on_one() {
     explore(three_batches);
 }
 
 #[test]
+fn batches_of_the_log_and_others_share_a_ring() {
+    explore(both_ways);
+}
+
+#[test]
 #[should_panic(expected = "deadlock")]
 fn a_sequencer_that_looks_once_is_seen() {
     explore_with(Fault::NoSecondLook, three_batches);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn a_sequencer_that_looks_once_for_room_for_the_log_is_seen() {
+    explore_with(Fault::NoSecondLook, both_ways);
 }
 
 #[test]

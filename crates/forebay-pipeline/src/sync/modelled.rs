@@ -247,6 +247,10 @@ impl<T> Bounded<T> {
     pub(crate) fn pop(&self) -> Option<T> {
         self.ends.pop()
     }
+
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
 }
 
 pub(crate) struct Unbounded<T>(Ends<T>);
