@@ -18,6 +18,7 @@ mod reload;
 mod rule_cli;
 mod rule_import;
 mod shutdown;
+mod signatures;
 mod spool;
 mod stream_clients;
 mod witnesses;

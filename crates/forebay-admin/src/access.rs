@@ -272,6 +272,11 @@ impl Access {
         self.keys.is_some()
     }
 
+    /// Somebody has to show something.
+    pub(crate) fn is_guarded(&self) -> bool {
+        self.keys.is_some() || self.tokens.is_some()
+    }
+
     /// Judges a request to a path of our own that needs `role`.
     pub(crate) fn bearer(&self, headers: &HeaderMap, role: Role) -> Result<Caller, Refusal> {
         let given = bearer_of(headers).ok_or(Refusal::NoToken)?;

@@ -47,6 +47,7 @@ mod percent;
 mod routes;
 mod rules;
 mod server;
+mod service;
 mod sigv4;
 mod spool;
 mod state;
@@ -62,6 +63,7 @@ pub use messages::{
 };
 pub use rules::{Reloaded, RuleChange, RuleControl, RuleDescription, RuleFault, RuleSummary, Tag};
 pub use server::{AdminServer, RunningAdmin, StartError};
+pub use service::AdminService;
 pub use spool::{
     BacklogStatus, CheckProgress, CheckStatus, DamageStatus, EndedCheck, FlushStatus,
     RecoveryStatus, SegmentStatus, SpoolStatus, SpoolTotals, VerifyReport, VerifyState,

@@ -63,21 +63,12 @@ impl AdminServer {
     /// # Errors
     /// When the address is open to others and nothing keeps them out, when it cannot be bound, or when the thread cannot
     /// be started.
-    pub fn start(config: AdminConfig, mut state: AdminState) -> Result<RunningAdmin, StartError> {
-        let AdminConfig {
-            bind,
-            hosts,
-            access,
-            insecure,
-            limits,
-        } = config;
-        let loopback = bind.ip().to_canonical().is_loopback();
-        let guarded = access.keys.is_some() || access.tokens.is_some();
-        if !(loopback || guarded && insecure) {
+    pub fn start(config: AdminConfig, state: AdminState) -> Result<RunningAdmin, StartError> {
+        let bind = config.bind;
+        if !(is_loopback(bind) || config.access.is_guarded() && config.insecure) {
             return Err(StartError::NotLoopback { address: bind });
         }
-        state.access = Access { loopback, ..access };
-        state.limits = limits;
+        let limits = config.limits;
         let failed = |source| StartError::Bind {
             address: bind,
             source,
@@ -98,11 +89,10 @@ impl AdminServer {
             "Times a limit was reached.",
             &[("limit", "admin.connections")],
         );
-        let guard = Guard::new(address, &hosts, limits.body_bytes, state.access.has_keys());
         let (stop, stopped) = watch::channel(false);
         let acceptor = Acceptor {
             listener,
-            router: routes::router(state, guard),
+            router: router_of(config, address, state),
             limits,
             slots: Arc::new(Semaphore::new(limits.connections)),
             refused,
@@ -119,6 +109,27 @@ impl AdminServer {
             thread: Some(thread),
         })
     }
+}
+
+/// The routes as a listener that is bound to `address` serves them.
+pub(crate) fn router_of(config: AdminConfig, address: SocketAddr, mut state: AdminState) -> Router {
+    let AdminConfig {
+        hosts,
+        access,
+        limits,
+        ..
+    } = config;
+    state.access = Access {
+        loopback: is_loopback(address),
+        ..access
+    };
+    state.limits = limits;
+    let guard = Guard::new(address, &hosts, limits.body_bytes, state.access.has_keys());
+    routes::router(state, guard)
+}
+
+fn is_loopback(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
 }
 
 /// The admin listener while it is open. Dropping it closes the listener without waiting.

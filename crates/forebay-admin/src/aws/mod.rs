@@ -27,6 +27,9 @@ pub(crate) use error::AwsError;
 pub use error::MissingRule;
 pub(crate) use operation::{Operation, Service, is_aws_path, service_of};
 
+/// Characters of a resource in the audit trail.
+const OBJECT_CHARS_MAX: usize = 256;
+
 /// A request with everything that was received of it.
 pub(crate) struct AwsRequest {
     pub(crate) head: Parts,
@@ -117,10 +120,20 @@ fn audit(
         caller: &caller.name,
         peer: request.peer,
         route: operation.name(),
-        object: operation.object(),
+        object: &object_of(request, operation),
         change: change.unwrap_or_default(),
         refused: done.as_ref().err().map(|error| error.name),
     });
+}
+
+/// What an operation is about: the rule in the path, or the resource in the body.
+fn object_of(request: &AwsRequest, operation: &operation::Control) -> String {
+    if !operation.object().is_empty() {
+        return operation.object().to_owned();
+    }
+    let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+    let arn = body["resourceArn"].as_str().unwrap_or_default();
+    arn.chars().take(OBJECT_CHARS_MAX).collect()
 }
 
 /// A compact JSON answer.

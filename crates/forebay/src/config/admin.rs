@@ -210,3 +210,18 @@ fn check_open(
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::is_host;
+
+    #[test]
+    fn hosts_are_names_and_addresses_without_port() {
+        for host in ["forebay.example", "edge-1", "10.0.0.7", "[::1]"] {
+            assert!(is_host(host), "{host}");
+        }
+        for other in ["", "a:80", "http://a", "a/b", "::1", "[x]", "a b"] {
+            assert!(!is_host(other), "{other}");
+        }
+    }
+}

@@ -21,7 +21,7 @@ const LOG_LEVEL: &str = "log.level";
 /// The rules that were read, with what is kept beside them.
 ///
 /// # Errors
-/// When a sidecar cannot be read, in words.
+/// When a sidecar cannot be read or two rules have one name, in words.
 pub(super) fn kept(sources: &RuleSources, dir: &Path, started_ms: i64) -> Result<Rules, String> {
     let mut rules = Rules::new();
     for rule in &sources.rules {
@@ -43,7 +43,9 @@ pub(super) fn kept(sources: &RuleSources, dir: &Path, started_ms: i64) -> Result
             meta,
             stored,
         };
-        rules.insert(kept.document.name.clone(), kept);
+        if let Some(other) = rules.insert(kept.document.name.clone(), kept) {
+            return Err(format!("rule {} is defined twice", other.document.name));
+        }
     }
     Ok(rules)
 }
