@@ -50,6 +50,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("clap*", &["forebay"]),
     ("toml*", &["forebay"]),
     ("annotate-snippets", &["forebay"]),
+    ("saphyr*", &["forebay"]),
     ("mimalloc", &["forebay"]),
 ];
 
