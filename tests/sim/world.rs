@@ -12,7 +12,7 @@ use forebay_core::{
     Ticket, Time,
 };
 use forebay_kinesis::aggregator::{
-    Aggregator, Batches, Effects, Entry, Note, Permits, Request, RequestId,
+    Aggregator, Batches, Effects, Entry, Failure, Note, Permits, Request, RequestId,
 };
 use forebay_kinesis::api::{EntryAnswer, PutRecordsAnswer};
 use forebay_kinesis::classify::{CallError, CallFailure};
@@ -107,8 +107,8 @@ impl Effects for Asked {
         self.stored.push(entry);
     }
 
-    fn failed(&mut self, entry: Entry, reason: FailureReason, _detail: &str) {
-        self.failed.push((entry, reason));
+    fn failed(&mut self, entry: Entry, failure: &Failure<'_>) {
+        self.failed.push((entry, failure.reason));
     }
 
     fn note(&mut self, note: Note<'_>) {
@@ -521,7 +521,7 @@ impl World {
         for (entry, reason) in asked.failed {
             self.failed
                 .push(format!("{} {reason:?}", entry.record.partition_key));
-            driven.settlement.failed(&driven.stream, entry.record);
+            driven.settlement.failed(&driven.stream, entry.record, || reason.into());
         }
         driven.settlement.flush();
         self.pipeline.sink.set_held(driven.aggregator.held());

@@ -391,6 +391,7 @@ impl Carried {
         if targets > 0 && answered.as_ref().is_none_or(Result::is_ok) {
             worker.fan_out(&publication, now);
         }
+        worker.fan_out_republished(now);
         answered
     }
 

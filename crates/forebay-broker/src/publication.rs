@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use forebay_core::{Properties, QoS, Time};
+use forebay_pipeline::RepublishedMessage;
 use rumqttd::protocol::PublishProperties;
 
 /// Payloads below this are copied when they are kept: a slice of a few bytes would keep a whole read buffer alive.
@@ -60,6 +61,28 @@ impl Publication {
             published: now,
             expires,
         }
+    }
+
+    /// A message that a rule republished. It is never retained (AWS IoT developer guide, "Republish").
+    pub(crate) fn republished(message: RepublishedMessage, now: Time) -> Self {
+        let RepublishedMessage {
+            topic,
+            qos,
+            payload,
+            properties,
+        } = message;
+        let properties = PublishProperties {
+            payload_format_indicator: properties.payload_format_indicator,
+            message_expiry_interval: properties.message_expiry,
+            response_topic: properties.response_topic,
+            correlation_data: properties.correlation_data,
+            user_properties: properties.user_properties,
+            content_type: properties.content_type,
+            ..PublishProperties::default()
+        };
+        let has_any = properties != PublishProperties::default();
+        let properties = has_any.then_some(&properties);
+        Self::new(&topic, &payload, qos, false, properties, now)
     }
 
     /// Its properties as functions of rules see them.

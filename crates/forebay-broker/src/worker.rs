@@ -12,7 +12,7 @@ use std::task::Waker;
 
 use bytes::Bytes;
 use forebay_core::{AckMode, Message, Origin, SeededEntropy, Ticket, Time};
-use forebay_pipeline::{Admission, Drained, Intake, Publish, Released};
+use forebay_pipeline::{Admission, Drained, Intake, Publish, Released, RepublishedMessage};
 use slab::Slab;
 use tracing::warn;
 
@@ -49,6 +49,8 @@ pub(crate) struct Worker {
     matcher: Matcher,
     targets: Vec<Target>,
     drained: Drained,
+    /// Messages that rules republished; kept for its memory.
+    republished: Vec<RepublishedMessage>,
     mail: Mail,
     /// Messages for sessions of other workers, by worker.
     outgoing: Vec<Vec<Delivery>>,
@@ -101,6 +103,7 @@ impl Worker {
             matcher: shared.subscriptions.matcher(),
             targets: Vec::new(),
             drained: Drained::default(),
+            republished: Vec::new(),
             mail: Mail::default(),
             outgoing: shared.mailboxes.iter().map(|_| Vec::new()).collect(),
             tally: Tally::new(&shared.registry, &names),
@@ -262,6 +265,20 @@ impl Worker {
         self.targets = targets;
     }
 
+    /// Puts what rules republished since the last time into the queues of its subscribers. Not between
+    /// [`find_targets`](Self::find_targets) and [`fan_out`](Self::fan_out) of another message.
+    pub(crate) fn fan_out_republished(&mut self, now: Time) {
+        let mut republished = std::mem::take(&mut self.republished);
+        self.intake.take_republished(&mut republished);
+        for message in republished.drain(..) {
+            if self.find_targets(&message.topic, None) > 0 {
+                let publication = Arc::new(Publication::republished(message, now));
+                self.fan_out(&publication, now);
+            }
+        }
+        self.republished = republished;
+    }
+
     fn enqueue(&mut self, delivery: Delivery, now: Time) {
         let limits = self.queue_limits;
         let Some(slot) = self.slot(delivery.connection) else {
@@ -329,6 +346,7 @@ impl Worker {
             self.find_targets(&publication.topic, None);
             self.fan_out(publication, now);
         }
+        self.fan_out_republished(now);
         self.request_turn();
     }
 
@@ -345,6 +363,11 @@ impl Worker {
         self.turn_requested = false;
         self.spread_answers(now);
         self.spread_mail(now);
+        if self.intake.has_error_actions() {
+            let wall_millis = self.shared.clock.wall_millis();
+            self.intake.run_error_actions(now, wall_millis);
+            self.fan_out_republished(now);
+        }
         self.hand_over();
         self.tally.flush();
         self.shared.loads[usize::from(self.id)]

@@ -97,6 +97,13 @@ impl CallError {
     }
 }
 
+/// True for the configuration errors that a rule's error action takes at once: what AWS refuses because of the stream,
+/// its key or a permission. Credentials that expired or are not there are the process's own trouble and heal.
+pub fn is_for_error_action(code: &str) -> bool {
+    matches!(code, "ResourceNotFoundException" | "AccessDeniedException")
+        || (code.starts_with("KMS") && code != "KMSThrottlingException")
+}
+
 /// The class of an error code of one record in an answer with HTTP status 200.
 pub fn record_code(code: &str) -> Class {
     match code {

@@ -25,6 +25,7 @@ mod sender;
 mod status;
 #[cfg(test)]
 mod testing;
+mod virtual_lanes;
 
 pub use config::{BatchSettings, CredentialSource, KinesisConfig, RateLimit};
 pub use sdk::SdkKinesis;

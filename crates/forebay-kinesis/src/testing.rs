@@ -85,6 +85,7 @@ pub(crate) fn record(seq: u64, key: &str, data: &[u8], now: Time) -> Record {
         ticket: None,
         charge: Record::charge_for(data.len(), key.len()),
         ends_publish: true,
+        error: None,
     }
 }
 

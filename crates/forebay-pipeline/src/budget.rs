@@ -64,6 +64,19 @@ impl Budget {
         }
     }
 
+    /// Takes `bytes` whether they are free or not: for what is bounded by another budget.
+    ///
+    /// # Errors
+    /// When the budget was closed; nothing was taken then.
+    pub(crate) fn overdraw(&self, bytes: u64) -> Result<(), NoRoom> {
+        let taken = self
+            .used
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |used| {
+                (used != CLOSED).then(|| used + bytes)
+            });
+        taken.map(|_| ()).map_err(|_| NoRoom::Closed)
+    }
+
     /// Looks whether `bytes` are free now, and takes nothing.
     ///
     /// # Errors
@@ -126,10 +139,14 @@ mod tests {
         let budget = Budget::new(10);
         assert_eq!(budget.reserve(10), Ok(()));
         assert_eq!(budget.reserve(1), Err(NoRoom::Full));
+        assert_eq!(budget.overdraw(5), Ok(()));
+        assert_eq!(budget.used(), 15);
+        budget.release(5);
         assert!(!budget.close_if_unused());
         budget.release(10);
         assert!(budget.close_if_unused());
         assert_eq!(budget.reserve(1), Err(NoRoom::Closed));
+        assert_eq!(budget.overdraw(1), Err(NoRoom::Closed));
         assert_eq!(budget.used(), 0);
     }
 }

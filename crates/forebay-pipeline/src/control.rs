@@ -138,8 +138,9 @@ impl PipelineControl {
         let staged: usize = workers
             .map(|worker| worker.staged_records.load(Ordering::SeqCst))
             .sum();
+        let failing = counts.failing.load(Ordering::SeqCst);
         let on_disk = counts.on_disk.load(Ordering::SeqCst);
-        (sink + lanes + sequencer + staged) as u64 + on_disk
+        (sink + lanes + sequencer + staged + failing) as u64 + on_disk
     }
 
     /// True when no record is admitted that is neither settled nor in the log, and none waits for room: by the budget,

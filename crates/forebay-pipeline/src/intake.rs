@@ -3,24 +3,31 @@
 //! A publish is evaluated, its records get their hash keys, room is reserved for all of them at once, and they are
 //! staged. Once per turn of the worker everything that is staged goes to the sequencer in one hand-over.
 
+mod follow_up;
+
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use forebay_core::{AckMode, Clock, Message, OnFull, QoS, SeededEntropy, Ticket, Time};
+use forebay_core::{
+    AckMode, Clock, Message, OnConfigError, OnFull, QoS, SeededEntropy, Ticket, Time,
+};
 use forebay_metrics::Registry;
-use forebay_rules::{Evaluated, OutputRecord, Scratch};
+use forebay_rules::{Evaluated, OutputRecord, RepublishedMessage, Scratch};
 use forebay_spool::Event;
 
+use self::follow_up::{Plan, Unadmitted};
 use crate::admission::{Admission, Drained, Promise, Publish, Resumed, admission};
 use crate::budget::NoRoom;
+use crate::error_action::FailedRecord;
 use crate::hash_cache::HashCache;
 use crate::rule_book::RulesInForce;
 use crate::shared::{IdEvent, Released, Shared, Staged, Wake};
 use crate::stream_cache::StreamCache;
 use crate::tally::Tally;
 use crate::waiting::{Blocked, Needs, Parked, Taken, WaitingList, reserve};
-use crate::{OverloadStage, Record, StreamId};
+use crate::{FailureReason, OverloadStage, Record, StreamId};
 
 /// Payloads below this are copied out of the connection's read buffer when they are staged: a slice of 256 bytes would
 /// keep the whole buffer alive for as long as the record waits.
@@ -49,6 +56,15 @@ pub struct Intake {
     ids: Vec<IdEvent>,
     /// The records of the message in hand.
     building: Vec<Record>,
+    /// What is special about each of the evaluated records; shorter than those, or empty, where nothing is.
+    plans: Vec<Plan>,
+    /// Records of the message in hand that failed before they could be admitted.
+    unadmitted: Vec<Unadmitted>,
+    /// Messages that rules republished and that the broker has not taken.
+    republished: Vec<RepublishedMessage>,
+    /// Records that failed at the service and whose error documents found no room. Bounded like the mailbox that they
+    /// come from.
+    failed: VecDeque<FailedRecord>,
     needs: Needs,
     waiting: WaitingList,
     tally: Tally,
@@ -74,6 +90,10 @@ impl Intake {
             outbox_bytes: 0,
             ids: Vec::new(),
             building: Vec::new(),
+            plans: Vec::new(),
+            unadmitted: Vec::new(),
+            republished: Vec::new(),
+            failed: VecDeque::new(),
             needs: Vec::new(),
             waiting: WaitingList::default(),
             tally,
@@ -275,56 +295,111 @@ impl Intake {
         self.run_rules(message);
         self.tally.outcomes(&self.evaluated, &self.rules);
         let matched = self.evaluated.matched > 0;
+        self.plans.clear();
+        if self.has_follow_up() {
+            self.follow(message);
+        }
         if self.evaluated.records.is_empty() {
             return Err(matched);
         }
-        let (mut ack, mut policy) = (AckMode::Accept, None);
+        let (ack, policy) = self.strictest(AckMode::Accept, listener_ack);
+        let to_log = ack == AckMode::Spool && self.shared.has_log;
+        let ack = match qos {
+            QoS::AtMostOnce if !(to_log && self.shared.config.spool_qos0) => AckMode::Accept,
+            _ if ack == AckMode::Spool && !to_log => AckMode::Stored,
+            _ => ack,
+        };
+        self.build(message.payload, message.timestamp_ms, ack, now);
+        if self.building.is_empty() {
+            Err(matched)
+        } else {
+            Ok((ack, policy))
+        }
+    }
+
+    /// True when the rules did more with the message than to make records that wait, should the service refuse them.
+    fn has_follow_up(&self) -> bool {
+        let Evaluated {
+            records,
+            republished,
+            failures,
+            error_targets,
+            ..
+        } = &self.evaluated;
+        let rules = self.rules.set.rules();
+        !(republished.is_empty() && failures.is_empty() && error_targets.is_empty())
+            || records.iter().any(|record| {
+                rules[record.rule as usize].on_config_error() == OnConfigError::ErrorAction
+            })
+    }
+
+    /// The strictest acknowledgement and policy of the rules whose records are to be admitted, and of `at_least`.
+    fn strictest(&self, at_least: AckMode, listener_ack: AckMode) -> (AckMode, OnFull) {
+        let (mut ack, mut policy) = (at_least, None);
         for output in &self.evaluated.records {
-            let settings = self.rules.set.rules()[output.rule as usize].settings();
+            // The rule of a document may be gone.
+            let Some(rule) = self.rules.set.rules().get(output.rule as usize) else {
+                continue;
+            };
+            let settings = rule.settings();
             ack = ack.max(settings.ack.unwrap_or(listener_ack));
             policy = stricter(
                 policy,
                 settings.on_full.unwrap_or(self.shared.config.on_full),
             );
         }
-        let to_log = ack == AckMode::Spool && self.shared.has_log;
-        ack = match qos {
-            QoS::AtMostOnce if !(to_log && self.shared.config.spool_qos0) => AckMode::Accept,
-            _ if ack == AckMode::Spool && !to_log => AckMode::Stored,
-            _ => ack,
-        };
-        self.build(message, ack, now);
-        if self.building.is_empty() {
-            Err(matched)
-        } else {
-            Ok((ack, policy.unwrap_or_default()))
+        (ack, policy.unwrap_or_default())
+    }
+
+    /// Turns the outputs of the rules into records and adds up what they need. Outputs that cannot be admitted are
+    /// replaced by the documents of their error actions.
+    fn build(&mut self, payload: &Bytes, received_ms: i64, ack: AckMode, now: Time) {
+        self.building.clear();
+        self.needs.clear();
+        let mut left = self.shared.config.output_bytes_per_message;
+        self.build_outputs(payload, received_ms, ack, now, &mut left);
+        while !self.unadmitted.is_empty() {
+            self.follow_unadmitted(received_ms);
+            self.build_outputs(payload, received_ms, ack, now, &mut left);
         }
     }
 
-    /// Turns the outputs of the rules into records and adds up what they need.
-    fn build(&mut self, message: &Message<'_>, ack: AckMode, now: Time) {
+    fn build_outputs(
+        &mut self,
+        payload: &Bytes,
+        received_ms: i64,
+        ack: AckMode,
+        now: Time,
+        left: &mut u64,
+    ) {
         let deadline = match (ack, self.shared.config.record_deadline) {
             (AckMode::Accept, Some(after)) => now + after,
             _ => Time::NEVER,
         };
-        self.building.clear();
-        self.needs.clear();
-        let mut left = self.shared.config.output_bytes_per_message;
         let mut outputs = std::mem::take(&mut self.evaluated.records);
+        let mut plans = std::mem::take(&mut self.plans);
+        let mut planned = plans.drain(..);
         for output in outputs.drain(..) {
-            let number = self.rules.numbers[output.rule as usize];
-            let charge = Record::charge_for(output.data.len(), output.partition_key.len());
-            if u64::from(charge) > left {
+            let Plan { role, number } = planned.next().unwrap_or_default();
+            let number = number.unwrap_or_else(|| self.rules.numbers[output.rule as usize]);
+            let of_role = role.as_ref().map_or(0, |role| role.charge());
+            let charge = Record::charge_for(output.data.len(), output.partition_key.len())
+                .saturating_add(of_role);
+            // A document speaks for a record that had its room; it comes of what one payload may be.
+            let is_document = role.as_ref().is_some_and(|role| role.is_document);
+            if u64::from(charge) > *left && !is_document {
                 self.tally.over_limit(number);
+                self.fail_unadmitted(number, role, output, FailureReason::RecordTooLarge);
                 continue;
             }
-            let rule = &self.rules.set.rules()[output.rule as usize];
             let Ok(stream) = self.streams.open(&self.shared, &output.stream, now) else {
                 self.tally.too_many_streams(number);
+                self.fail_unadmitted(number, role, output, FailureReason::TooManyStreams);
                 continue;
             };
-            left -= u64::from(charge);
-            if let Some(ordering) = rule.settings().ordering {
+            *left = left.saturating_sub(u64::from(charge));
+            let rule = self.rules.set.rules().get(output.rule as usize);
+            if let Some(ordering) = rule.and_then(|rule| rule.settings().ordering) {
                 stream.raise_ordering(ordering);
             }
             let known = self
@@ -356,16 +431,19 @@ impl Intake {
                 partition_key,
                 hash,
                 explicit: explicit_hash_key.is_some(),
-                data: owned(data, message.payload),
+                data: owned(data, payload),
                 admitted: now,
-                received_ms: message.timestamp_ms,
+                received_ms,
                 deadline,
                 ack,
                 ticket: None,
                 charge,
                 ends_publish: false,
+                error: role,
             });
         }
+        drop(planned);
+        self.plans = plans;
         self.evaluated.records = outputs;
     }
 
@@ -443,6 +521,7 @@ impl Intake {
     ) -> Admission {
         match policy {
             OnFull::Reject if publish.may_reject && publish.qos != QoS::AtMostOnce => {
+                self.republished.clear();
                 self.tally.refused(self.building.len());
                 Admission::Rejected
             }
@@ -474,6 +553,7 @@ impl Intake {
     }
 
     fn drop_building(&mut self) {
+        self.republished.clear();
         self.tally.dropped(self.building.len());
         self.building.clear();
     }

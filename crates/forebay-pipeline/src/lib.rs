@@ -19,6 +19,7 @@ mod config;
 mod control;
 mod dealer;
 mod duplicates;
+mod error_action;
 mod hash_cache;
 mod intake;
 mod lane;
@@ -57,6 +58,8 @@ pub use admission::{Admission, Drained, Publish, Resumed};
 pub use config::PipelineConfig;
 pub use control::{Conservation, Pipeline, PipelineControl};
 pub use duplicates::{DuplicateSource, Inherited};
+pub use error_action::{ErrorRole, RecordFailure};
+pub use forebay_rules::RepublishedMessage;
 pub use intake::Intake;
 pub use lane::{Lane, LaneTable};
 pub use log_status::{

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use forebay_core::{AckMode, Clock, Fs, Time};
 use forebay_metrics::{HistogramShard, Registry, buckets};
-use forebay_spool::{Backlog, Event, Group, Settled, Spool};
+use forebay_spool::{Backlog, Event, Group, RecordView, Settled, Spool};
 
 use self::names::{Named, name};
 
@@ -232,15 +232,18 @@ impl<F: Fs> LogWriter<F> {
             .expect("a stream is announced before its records");
         let (stream, _) = name(&mut self.names, index, stream);
         let rule = self.rules.entry(record.rule, &self.shared.rules);
-        self.group.push(&forebay_spool::Record {
+        self.group.push_view(RecordView {
             stream,
-            rule: Arc::clone(&rule.name),
+            rule: &rule.name,
             received_ms: record.received_ms,
-            partition_key: record.partition_key.clone(),
+            partition_key: &record.partition_key,
             hash: record.hash,
             explicit: record.explicit,
-            data: record.data.clone(),
-            error: None,
+            data: &record.data,
+            error: record
+                .error
+                .as_ref()
+                .and_then(|role| role.context.as_deref()),
         });
         let ends_publish = record.ends_publish;
         #[cfg(test)]
@@ -294,11 +297,10 @@ impl<F: Fs> LogWriter<F> {
                 // Named as it is now: should its ordering have risen since the record was written, the figures of the
                 // backlog are off until its segment is settled as a whole.
                 let (_, id) = name(&mut self.names, settled.stream.index(), stream);
-                let overhead = u64::from(crate::RECORD_OVERHEAD_BYTES);
                 Some(Settled {
                     seq: settled.log,
                     stream: id,
-                    bytes: u64::from(settled.charge) - overhead,
+                    bytes: u64::from(settled.bytes),
                 })
             });
             self.spool.settle_records(records, now);

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use forebay_core::{AckMode, HashKey, PartitionKey, Ticket, Time};
 
-use crate::StreamId;
+use crate::{ErrorRole, StreamId};
 
 /// Bytes that a record is charged besides its data and key: the record itself, its place in queues and a share of the
 /// request that will carry it.
@@ -50,6 +50,8 @@ pub struct Record {
     pub charge: u32,
     /// True for the last record of its publish: all of them go into one frame of the log.
     pub ends_publish: bool,
+    /// What it has to do with error actions; few records have anything.
+    pub error: Option<Box<ErrorRole>>,
 }
 
 impl Record {
@@ -61,6 +63,14 @@ impl Record {
     /// True when nobody was or will be told that it is kept: QoS 0 and `accept`.
     pub fn droppable(&self) -> bool {
         self.ack == AckMode::Accept
+    }
+
+    /// True when it is to fail, rather than wait until somebody has mended it, if the service refuses it because of its
+    /// stream, the key of that, or a permission.
+    pub fn takes_configuration_errors(&self) -> bool {
+        self.error
+            .as_ref()
+            .is_some_and(|role| role.takes_configuration_errors())
     }
 
     /// What a record of these sizes is charged.

@@ -14,13 +14,14 @@ use forebay_core::{AckMode, Fs, FsError, FsFile, Ordering, StreamName, Time};
 use forebay_spool::{Read, ReadPlan, ReadTarget, Spool, StreamKey};
 
 use crate::dealer::{Dealer, Member};
+use crate::error_action;
 use crate::lane_feed::Offered;
 use crate::log_damage::LogDamage;
 #[cfg(test)]
 use crate::mutation::Mutation;
 use crate::rule_book::RETIRED;
 use crate::shared::Shared;
-use crate::{Record, Stream};
+use crate::{ErrorRole, Record, Stream};
 
 /// Segments that one pass reads: between passes lanes that wait get their turn.
 const SEGMENTS_PER_PASS: usize = 1;
@@ -241,7 +242,12 @@ impl<F: Fs> Refill<F> {
             let Some(stream) = self.find_stream(&record.stream, dealer, now) else {
                 continue;
             };
-            let charge = Record::charge_for(record.data.len(), record.partition_key.len());
+            let context = record
+                .error
+                .as_deref()
+                .map_or(0, error_action::context_bytes);
+            let charge = Record::charge_for(record.data.len(), record.partition_key.len())
+                .saturating_add(context);
             let rule = rules.by_name.get(&record.rule).copied().unwrap_or(RETIRED);
             let hash = record.hash;
             let offered = dealer.offer(stream, log, hash, charge, now, |stream| {
@@ -406,5 +412,6 @@ fn read_back(
         ticket: None,
         charge,
         ends_publish: true,
+        error: record.error.map(ErrorRole::read_back),
     }
 }

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::error_action::{self, ErrorRole, FailedRecord, Handover, RecordFailure};
 use crate::rule_book::KnownRules;
 use crate::shared::{Finished, SettledLog, Shared};
 use crate::{Record, Stream};
@@ -30,11 +31,13 @@ pub enum FailureReason {
     Refused,
     /// The process stops and it was not promised.
     Shutdown,
+    /// The service refuses it because of its stream, the key of that or a permission, and its rule does not wait.
+    Configuration,
 }
 
 impl FailureReason {
     /// All reasons.
-    pub const ALL: [FailureReason; 8] = [
+    pub const ALL: [FailureReason; 9] = [
         Self::RecordTooLarge,
         Self::BadPartitionKey,
         Self::Expired,
@@ -43,6 +46,7 @@ impl FailureReason {
         Self::TooManyStreams,
         Self::Refused,
         Self::Shutdown,
+        Self::Configuration,
     ];
 
     /// The metric label.
@@ -56,6 +60,24 @@ impl FailureReason {
             Self::TooManyStreams => "too_many_streams",
             Self::Refused => "refused",
             Self::Shutdown => "shutdown",
+            Self::Configuration => "configuration",
+        }
+    }
+
+    /// A sentence for people.
+    pub fn explanation(self) -> &'static str {
+        match self {
+            Self::RecordTooLarge => "the record is larger than the stream takes",
+            Self::BadPartitionKey => "the service refuses the partition key",
+            Self::Expired => "its deadline passed before it was stored",
+            Self::ExpiredAmbiguous => {
+                "its deadline passed while it was not known whether it was stored"
+            }
+            Self::BufferFull => "it gave up its place for newer records",
+            Self::TooManyStreams => "more streams are in use than kinesis.max_streams",
+            Self::Refused => "the service refuses the record",
+            Self::Shutdown => "the process stops",
+            Self::Configuration => "the stream, its key or a permission must be mended",
         }
     }
 }
@@ -72,6 +94,10 @@ pub struct Settlement {
     failed: u64,
     /// Records of the log among them.
     logged: Vec<SettledLog>,
+    /// Failed records whose rules have error actions.
+    failing: Vec<FailedRecord>,
+    /// Failed records that what was settled answered for, each with whether that failed.
+    handovers: Vec<(Arc<Handover>, bool)>,
     /// Stored and failed records by the number of their rule, and the rules that have any, each once.
     by_rule: Vec<(u64, u64)>,
     known: KnownRules,
@@ -90,6 +116,8 @@ impl Settlement {
             stored: 0,
             failed: 0,
             logged: Vec::new(),
+            failing: Vec::new(),
+            handovers: Vec::new(),
             by_rule: Vec::new(),
             known,
             rules: Vec::new(),
@@ -102,40 +130,42 @@ impl Settlement {
         self.settle(stream, record, false);
     }
 
-    /// The record will never be stored. The caller has counted and logged the reason.
-    pub fn failed(&mut self, stream: &Arc<Stream>, record: Record) {
+    /// The record will never be stored. The caller has counted and logged the reason. Where its rule has an error
+    /// action, that gets what `failure` says, and the record is settled when what the error action makes of it is safe.
+    pub fn failed(
+        &mut self,
+        stream: &Arc<Stream>,
+        record: Record,
+        failure: impl FnOnce() -> RecordFailure,
+    ) {
+        let context = record.error.as_ref().and_then(|role| role.context.as_ref());
+        if let Some(context) = context.filter(|context| error_action::has_target(context)) {
+            self.failing.push(FailedRecord {
+                context: Arc::clone(context),
+                stream: Arc::clone(stream),
+                failure: failure(),
+                record,
+            });
+            return;
+        }
         self.failed += 1;
         self.settle(stream, record, true);
     }
 
-    fn settle(&mut self, stream: &Arc<Stream>, record: Record, failed: bool) {
+    fn settle(&mut self, stream: &Arc<Stream>, mut record: Record, failed: bool) {
         debug_assert_eq!(
             stream.id(),
             record.stream,
             "a record was settled for another stream"
         );
-        let rule = record.rule as usize;
-        if rule >= self.by_rule.len() {
-            self.by_rule.resize(rule + 1, (0, 0));
+        match record.error.take() {
+            Some(role) => self.settle_role(record.rule, *role, failed),
+            None => self.count_action(record.rule, failed),
         }
-        let (of_rule_stored, of_rule_failed) = &mut self.by_rule[rule];
-        if *of_rule_stored + *of_rule_failed == 0 {
-            self.rules.push(record.rule);
-        }
-        *(if failed {
-            of_rule_failed
-        } else {
-            of_rule_stored
-        }) += 1;
         if record.in_log {
             // Its publish was answered when it was written, and its bytes were given back then; the sequencer, which
             // owns the log and the places in the lanes, does the rest.
-            self.logged.push(SettledLog {
-                log: record.log,
-                stream: record.stream,
-                lane: record.lane,
-                charge: record.charge,
-            });
+            self.logged.push(SettledLog::of(&record));
             return;
         }
         let charge = u64::from(record.charge);
@@ -160,6 +190,65 @@ impl Settlement {
         }
     }
 
+    fn count_action(&mut self, number: u32, failed: bool) {
+        let rule = number as usize;
+        if rule >= self.by_rule.len() {
+            self.by_rule.resize(rule + 1, (0, 0));
+        }
+        let (of_rule_stored, of_rule_failed) = &mut self.by_rule[rule];
+        if *of_rule_stored + *of_rule_failed == 0 {
+            self.rules.push(number);
+        }
+        *(if failed {
+            of_rule_failed
+        } else {
+            of_rule_stored
+        }) += 1;
+    }
+
+    fn settle_role(&mut self, rule: u32, role: ErrorRole, failed: bool) {
+        if role.is_document {
+            let counters = &self.known.entry(rule, &self.shared.rules).counters;
+            counters.error_action("kinesis", failed).increment(1);
+        } else {
+            self.count_action(rule, failed);
+        }
+        if let Some(handover) = role.handover {
+            self.handovers.push((handover, failed));
+        }
+    }
+
+    /// Hands the records whose error actions are to run to the workers. While the process stops there are none: what
+    /// is in the log stays owed, and what is not was not answered.
+    fn hand_over_failing(&mut self) {
+        if self.failing.is_empty() {
+            return;
+        }
+        if self.shared.draining.load(Ordering::SeqCst) {
+            for failed in std::mem::take(&mut self.failing) {
+                if !failed.record.in_log {
+                    self.failed += 1;
+                    self.settle(&failed.stream, failed.record, true);
+                }
+            }
+            return;
+        }
+        let counts = &self.shared.counts;
+        counts
+            .failing
+            .fetch_add(self.failing.len(), Ordering::SeqCst);
+        for failed in self.failing.drain(..) {
+            let workers = self.shared.workers.len();
+            let worker = match failed.record.ticket {
+                Some(ticket) => usize::from(ticket.worker),
+                None => failed.record.seq as usize,
+            };
+            let port = &self.shared.workers[worker % workers];
+            port.failed.push(failed);
+            port.wake.wake();
+        }
+    }
+
     fn free_stream(&mut self) {
         if let Some((stream, bytes)) = self.freed.take() {
             stream.share.release(bytes);
@@ -168,6 +257,7 @@ impl Settlement {
 
     /// Makes everything settled since the last call take effect: budgets, counts, finished publishes.
     pub fn flush(&mut self) {
+        self.hand_over_failing();
         if self.stored == 0 && self.failed == 0 {
             return;
         }
@@ -190,14 +280,16 @@ impl Settlement {
             self.shared.settled.push(logged);
             self.shared.sequencer_wake.wake();
         }
-        if self.freed_total == 0 {
-            return;
+        if self.freed_total > 0 {
+            self.free_stream();
+            self.shared
+                .ingest
+                .release(std::mem::take(&mut self.freed_total));
+            self.shared.send_finished(&mut self.finished);
+            self.shared.signal_room();
         }
-        self.free_stream();
-        self.shared
-            .ingest
-            .release(std::mem::take(&mut self.freed_total));
-        self.shared.send_finished(&mut self.finished);
-        self.shared.signal_room();
+        for (handover, failed) in self.handovers.drain(..) {
+            error_action::finish(&self.shared, handover, failed);
+        }
     }
 }

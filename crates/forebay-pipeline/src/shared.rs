@@ -11,6 +11,7 @@ use forebay_core::ShardMap;
 use forebay_spool::Event;
 
 use crate::budget::Budget;
+use crate::error_action::{FailedRecord, RESERVED_BYTES};
 use crate::mailbox::Mailbox;
 #[cfg(all(test, forebay_loom))]
 use crate::models::{Fault, is_planted};
@@ -89,6 +90,10 @@ pub(crate) struct WorkerPort {
     pub(crate) waiting: AtomicBool,
     /// Room was given back since the worker last looked.
     pub(crate) room: AtomicBool,
+    /// Records that failed at the service, for their error actions. Bounded by the budgets that they hold room of.
+    pub(crate) failed: Mailbox<FailedRecord>,
+    /// The worker waits for room in the reserve of error documents.
+    pub(crate) error_waits: AtomicBool,
     pub(crate) wake: WakeSlot,
 }
 
@@ -101,6 +106,8 @@ impl WorkerPort {
             released: Mailbox::new(),
             waiting: AtomicBool::new(false),
             room: AtomicBool::new(false),
+            failed: Mailbox::new(),
+            error_waits: AtomicBool::new(false),
             wake: WakeSlot::default(),
         }
     }
@@ -142,6 +149,20 @@ pub(crate) struct SettledLog {
     pub(crate) stream: StreamId,
     pub(crate) lane: u32,
     pub(crate) charge: u32,
+    /// Bytes of its data and partition key.
+    pub(crate) bytes: u32,
+}
+
+impl SettledLog {
+    pub(crate) fn of(record: &Record) -> Self {
+        Self {
+            log: record.log,
+            stream: record.stream,
+            lane: record.lane,
+            charge: record.charge,
+            bytes: u32::try_from(record.kinesis_len()).unwrap_or(u32::MAX),
+        }
+    }
 }
 
 /// What the sequencer is told besides records.
@@ -168,6 +189,8 @@ pub(crate) struct Counts {
     pub(crate) sequencer: AtomicUsize,
     /// Records that the sink holds.
     pub(crate) sink: AtomicUsize,
+    /// Records that failed and wait for their error action.
+    pub(crate) failing: AtomicUsize,
     /// Records that are owed, lie in the log, and are nowhere in memory.
     pub(crate) on_disk: AtomicU64,
     /// Records that are owed and lie in the log, in memory or not.
@@ -180,6 +203,8 @@ pub(crate) struct Counts {
 pub(crate) struct Shared {
     pub(crate) config: PipelineConfig,
     pub(crate) ingest: Budget,
+    /// Room for error documents besides the ingest budget, which they overdraw by no more than this.
+    pub(crate) error_reserve: Budget,
     /// Messages that wait for room in the ingest budget as a whole.
     pub(crate) ingest_waiters: AtomicU32,
     pub(crate) streams: Streams,
@@ -215,6 +240,7 @@ impl Shared {
         let share = (config.ingest_bytes as f64 * config.per_stream_share) as u64;
         Self {
             ingest: Budget::new(config.ingest_bytes),
+            error_reserve: Budget::new(RESERVED_BYTES),
             ingest_waiters: AtomicU32::new(0),
             streams: Streams::new(config.max_streams, share, config.ordering),
             workers: (0..config.workers)
@@ -259,6 +285,14 @@ impl Shared {
                 worker.wake.wake();
             }
         }
+    }
+
+    /// A record that is in no log has failed, and something else answers for it: gives its room back.
+    pub(crate) fn release_failed(&self, stream: &Arc<Stream>, record: &Record) {
+        let charge = u64::from(record.charge);
+        stream.share.release(charge);
+        self.ingest.release(charge);
+        self.signal_room();
     }
 
     /// Tells every worker with parked messages that room was given back.

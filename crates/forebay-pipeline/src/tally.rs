@@ -1,11 +1,12 @@
 //! Counts of one worker, added up in plain memory and handed to the metrics once per turn.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use forebay_metrics::{BatchedCounter, Counter, Histogram, HistogramShard, Registry, buckets};
 use forebay_rules::{ErrorKind, Evaluated, RuleOutcome};
 
-use crate::rule_book::RulesInForce;
+use crate::rule_book::{RuleEntry, RulesInForce};
 use crate::settlement::FailureReason;
 
 /// The metrics of one rule, which all threads share.
@@ -22,6 +23,65 @@ pub(crate) struct RuleCounters {
     pub(crate) success: Counter,
     /// Actions that failed for good.
     pub(crate) failure: Counter,
+    rare: Rare,
+}
+
+/// Metrics that most rules never have.
+#[derive(Debug)]
+struct Rare {
+    registry: Registry,
+    label: Box<str>,
+    counters: [OnceLock<Counter>; 6],
+}
+
+impl Rare {
+    fn counter(
+        &self,
+        index: usize,
+        name: &'static str,
+        help: &'static str,
+        action: &str,
+        failed: bool,
+    ) -> &Counter {
+        let index = 2 * index + usize::from(failed);
+        self.counters[index].get_or_init(|| {
+            let result = if failed { "failure" } else { "success" };
+            let labels = [
+                ("rule", &*self.label),
+                ("action", action),
+                ("result", result),
+            ];
+            self.registry.counter(name, help, &labels)
+        })
+    }
+}
+
+const ACTIONS_HELP: &str = "Actions of rules by their end, one per action and message.";
+
+impl RuleCounters {
+    /// Error actions by their end. `action` is what the error action does: `kinesis` or `republish`.
+    pub(crate) fn error_action(&self, action: &str, failed: bool) -> &Counter {
+        let help = "Error actions of rules by their end, one per failed action.";
+        let index = usize::from(action == "republish");
+        self.rare.counter(
+            index,
+            "forebay_rule_error_actions_total",
+            help,
+            action,
+            failed,
+        )
+    }
+
+    /// Republish actions by their end.
+    pub(crate) fn republished(&self, failed: bool) -> &Counter {
+        self.rare.counter(
+            2,
+            "forebay_rule_actions_total",
+            ACTIONS_HELP,
+            "republish",
+            failed,
+        )
+    }
 }
 
 impl RuleCounters {
@@ -39,8 +99,7 @@ impl RuleCounters {
         });
         let action = |result| {
             let labels = [("rule", rule), ("action", "kinesis"), ("result", result)];
-            let help = "Actions of rules by their end, one per action and message.";
-            registry.counter("forebay_rule_actions_total", help, &labels)
+            registry.counter("forebay_rule_actions_total", ACTIONS_HELP, &labels)
         };
         let labels = [("rule", rule)];
         let help = "Messages on topics that a rule listens to.";
@@ -61,6 +120,11 @@ impl RuleCounters {
             evaluation: registry.histogram(name, help, &labels, buckets::EVALUATION),
             success: action("success"),
             failure: action("failure"),
+            rare: Rare {
+                registry: registry.clone(),
+                label: Box::from(rule),
+                counters: Default::default(),
+            },
         }
     }
 }
@@ -68,6 +132,7 @@ impl RuleCounters {
 /// What one worker counted for one rule.
 #[derive(Debug)]
 struct RuleSums {
+    shared: Arc<RuleEntry>,
     matched: BatchedCounter,
     selected: BatchedCounter,
     filtered: BatchedCounter,
@@ -82,9 +147,11 @@ struct RuleSums {
 }
 
 impl RuleSums {
-    fn new(rule: &RuleCounters) -> Self {
+    fn new(entry: &Arc<RuleEntry>) -> Self {
+        let rule = &entry.counters;
         let sum = |counter: &Counter| BatchedCounter::new(counter.clone());
         Self {
+            shared: Arc::clone(entry),
             matched: sum(&rule.matched),
             selected: sum(&rule.selected),
             filtered: sum(&rule.filtered),
@@ -171,8 +238,7 @@ impl Tally {
     /// Makes room for rules that are new.
     pub(crate) fn grow(&mut self, rules: &RulesInForce) {
         let new = rules.entries.iter().skip(self.rules.len());
-        self.rules
-            .extend(new.map(|rule| RuleSums::new(&rule.counters)));
+        self.rules.extend(new.map(RuleSums::new));
     }
 
     /// Counts what the rules made of one message.
@@ -230,6 +296,36 @@ impl Tally {
         let sums = self.touch(rule);
         sums.errors[ErrorKind::Limit as usize].add(1);
         sums.actions_failed.add(1);
+    }
+
+    /// A rule republished a message.
+    pub(crate) fn republished(&mut self, rule: u32) {
+        self.rules[rule as usize]
+            .shared
+            .counters
+            .republished(false)
+            .increment(1);
+    }
+
+    /// A rule's message was not republished because too many led to it.
+    pub(crate) fn republished_too_often(&mut self, rule: u32) {
+        self.rules[rule as usize]
+            .shared
+            .counters
+            .republished(true)
+            .increment(1);
+        self.touch(rule).errors[ErrorKind::Limit as usize].add(1);
+    }
+
+    /// An error action ended.
+    pub(crate) fn error_action(&mut self, rule: u32, action: &str, failed: bool) {
+        let counters = &self.rules[rule as usize].shared.counters;
+        counters.error_action(action, failed).increment(1);
+    }
+
+    /// Actions failed at the service, and error actions take them.
+    pub(crate) fn action_failed(&mut self, rule: u32) {
+        self.touch(rule).actions_failed.add(1);
     }
 
     /// A record for one stream too many.

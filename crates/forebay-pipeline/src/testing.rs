@@ -44,6 +44,7 @@ pub(crate) fn record(stream: StreamId, ack: AckMode) -> Record {
         ack,
         ticket: None,
         charge: 1,
+        error: None,
         ends_publish: true,
     }
 }

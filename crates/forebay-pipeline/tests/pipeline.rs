@@ -5,6 +5,9 @@
     reason = "a test that cannot go on should stop where it stands"
 )]
 
+#[path = "pipeline/error_actions.rs"]
+mod error_actions;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +17,8 @@ use forebay_core::{
 };
 use forebay_metrics::Registry;
 use forebay_pipeline::{
-    Admission, Drained, LaneTable, Pipeline, PipelineConfig, Publish, Record, SinkEvent, Stream,
+    Admission, Drained, FailureReason, LaneTable, Pipeline, PipelineConfig, Publish, Record,
+    SinkEvent, Stream,
 };
 use forebay_rules::{RuleDocument, RuleLimits, RuleSet, RuleSettings};
 
@@ -157,7 +161,7 @@ impl Bed {
                 .find(|(s, _)| s.id() == record.stream)
                 .unwrap();
             if failed {
-                settlement.failed(stream, record)
+                settlement.failed(stream, record, || FailureReason::Refused.into())
             } else {
                 settlement.stored(stream, record)
             }

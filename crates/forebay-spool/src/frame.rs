@@ -12,7 +12,7 @@ use roaring::RoaringTreemap;
 use crate::backlog::{Count, DeltaCounts};
 use crate::open_ids::{Event, decode_event, encode_event};
 use crate::record::{
-    Record, StreamKey, decode_record, decode_stream, encode_record, encode_stream,
+    Record, RecordView, StreamKey, decode_record, decode_stream, encode_record, encode_stream,
 };
 use crate::segment::{SegmentHeader, Summary, stream_hash};
 use crate::wire::{Fields, len_u32, narrow, put_text, round_up, wide};
@@ -210,12 +210,20 @@ impl Group {
     /// # Panics
     /// When the group has 65 535 different streams or rules; a group of 4 096 records cannot.
     pub fn push(&mut self, record: &Record) {
-        let stream = intern(&mut self.streams, &record.stream);
-        let rule = intern(&mut self.rules, &record.rule);
+        self.push_view(record.view());
+    }
+
+    /// Like [`push`](Self::push), for a record whose parts lie elsewhere.
+    ///
+    /// # Panics
+    /// As [`push`](Self::push).
+    pub fn push_view(&mut self, record: RecordView<'_>) {
+        let stream = intern(&mut self.streams, record.stream);
+        let rule = intern(&mut self.rules, record.rule);
         let at = usize::from(stream);
         if at == self.tallies.len() {
             self.tallies.push(Count {
-                stream: stream_hash(&record.stream),
+                stream: stream_hash(record.stream),
                 records: 0,
                 bytes: 0,
                 since_ms: record.received_ms,
@@ -223,7 +231,7 @@ impl Group {
         }
         let tally = &mut self.tallies[at];
         tally.records += 1;
-        tally.bytes += record.payload_bytes();
+        tally.bytes += wide(record.data.len() + record.partition_key.len());
         tally.since_ms = tally.since_ms.min(record.received_ms);
         self.summary.mark(record.hash.value());
         encode_record(&mut self.bytes, record, stream, rule);

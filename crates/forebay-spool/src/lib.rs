@@ -85,7 +85,7 @@ pub use offline::{CheckpointState, Inspected, Verified, inspect, stat, verify};
 pub use open_ids::{Event, OpenIds};
 pub use progress::{FramePlace, OpenPhase, Progress};
 pub use reader::{Read, ReadPlan, ReadTarget};
-pub use record::{ErrorContext, Record, StreamKey};
+pub use record::{ErrorContext, Record, RecordView, StreamKey};
 pub use recovery::Recovered;
 pub use spool::{Commit, Spool, UNKEPT_SETTLED_MAX};
 pub use stat::{Counters, Stat};

@@ -65,10 +65,46 @@ pub struct Record {
     /// Payload, as it will be stored.
     pub data: Bytes,
     /// For rules with an error action.
-    pub error: Option<Box<ErrorContext>>,
+    pub error: Option<Arc<ErrorContext>>,
+}
+
+/// A record whose parts belong to somebody else: what a group copies, without a reference counted or a key copied for
+/// each record.
+#[derive(Debug, Clone, Copy)]
+pub struct RecordView<'a> {
+    /// Where it goes.
+    pub stream: &'a Arc<StreamKey>,
+    /// Rule that produced it.
+    pub rule: &'a Arc<str>,
+    /// When its publish was received, in milliseconds since the Unix epoch.
+    pub received_ms: i64,
+    /// Partition key.
+    pub partition_key: &'a str,
+    /// The position that decides its shard.
+    pub hash: HashKey,
+    /// True when `hash` is an explicit hash key, which must be sent along.
+    pub explicit: bool,
+    /// Payload, as it will be stored.
+    pub data: &'a [u8],
+    /// For rules with an error action.
+    pub error: Option<&'a ErrorContext>,
 }
 
 impl Record {
+    /// The record as a group takes it.
+    pub fn view(&self) -> RecordView<'_> {
+        RecordView {
+            stream: &self.stream,
+            rule: &self.rule,
+            received_ms: self.received_ms,
+            partition_key: &self.partition_key,
+            hash: self.hash,
+            explicit: self.explicit,
+            data: &self.data,
+            error: self.error.as_deref(),
+        }
+    }
+
     /// Bytes of its data and partition key: what a backlog counts.
     pub fn payload_bytes(&self) -> u64 {
         wide(self.data.len() + self.partition_key.len())
@@ -94,13 +130,13 @@ impl Record {
     }
 }
 
-pub(crate) fn encode_record(out: &mut Vec<u8>, record: &Record, stream: u16, rule: u16) {
+pub(crate) fn encode_record(out: &mut Vec<u8>, record: RecordView<'_>, stream: u16, rule: u16) {
     let start = out.len();
     let mut flags = 0;
     if record.explicit {
         flags |= FLAG_EXPLICIT;
     }
-    if let Some(error) = &record.error {
+    if let Some(error) = record.error {
         flags |= FLAG_ERROR;
         if error.payload.is_some() {
             flags |= FLAG_OWN_PAYLOAD;
@@ -111,10 +147,10 @@ pub(crate) fn encode_record(out: &mut Vec<u8>, record: &Record, stream: u16, rul
     out.extend_from_slice(&stream.to_le_bytes());
     out.extend_from_slice(&rule.to_le_bytes());
     out.extend_from_slice(&record.received_ms.to_le_bytes());
-    put_text(out, &record.partition_key);
+    put_text(out, record.partition_key);
     out.extend_from_slice(&record.hash.value().to_le_bytes());
-    put_bytes(out, &record.data);
-    if let Some(error) = &record.error {
+    put_bytes(out, record.data);
+    if let Some(error) = record.error {
         put_text(out, &error.topic);
         put_text(out, &error.client_id);
         put_text(out, &error.source_ip);
@@ -156,7 +192,7 @@ pub(crate) fn decode_record(
     let error = if flags & FLAG_ERROR == 0 {
         None
     } else {
-        Some(Box::new(ErrorContext {
+        Some(Arc::new(ErrorContext {
             topic: own.text()?.to_owned(),
             client_id: own.text()?.to_owned(),
             source_ip: own.text()?.to_owned(),

@@ -234,6 +234,7 @@ impl Connection {
         } else if let Some(publication) = publication.filter(|_| targets > 0) {
             worker.fan_out(&publication, at.now);
         }
+        worker.fan_out_republished(at.now);
         if accepted.qos != QoS::AtMostOnce {
             let unrouted = targets == 0 && !publish.retain;
             self.settle_slot(worker, slot, admission, unrouted);

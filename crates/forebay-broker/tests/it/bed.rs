@@ -12,8 +12,8 @@ use forebay_broker::{Broker, BrokerConfig, BrokerParts, BrokerStatus, RunningBro
 use forebay_core::{Clock, OnFull, Ordering as RecordOrder, SeededEntropy, ShardMap, SystemClock};
 use forebay_metrics::Registry;
 use forebay_pipeline::{
-    LaneTable, Pipeline, PipelineConfig, PipelineControl, SequencerThread, SinkEvent, SinkPort,
-    Stream, Wake,
+    FailureReason, LaneTable, Pipeline, PipelineConfig, PipelineControl, SequencerThread,
+    SinkEvent, SinkPort, Stream, Wake,
 };
 use forebay_rules::{RuleDocument, RuleLimits, RuleSet, RuleSettings};
 
@@ -192,7 +192,7 @@ fn settle(port: &SinkPort, switch: &SinkSwitch, stream: &Arc<Stream>, table: &La
         while let Some(batch) = lane.pop() {
             for record in batch {
                 if switch.failing.load(Ordering::SeqCst) {
-                    settlement.failed(stream, record);
+                    settlement.failed(stream, record, || FailureReason::Refused.into());
                 } else {
                     settlement.stored(stream, record);
                 }

@@ -8,11 +8,14 @@ use forebay_pipeline::FailureReason;
 use super::entry::{Entry, Part, Request, RequestId, key_of};
 use super::expiry::expired;
 use super::hold::Hold;
-use super::{Aggregator, Effects, Note};
+use super::{Aggregator, Effects, Failure, Note};
 use crate::api::{EntryAnswer, PutRecordsAnswer};
 use crate::backoff::{Backoff, RETRY_AFTER_MAX};
-use crate::classify::{CallError, CallFailure, Class, Reach, UNKNOWN_ATTEMPTS_MAX, record_code};
+use crate::classify::{
+    CallError, CallFailure, Class, Reach, UNKNOWN_ATTEMPTS_MAX, is_for_error_action, record_code,
+};
 use crate::status::LastError;
+use crate::virtual_lanes::is_virtual;
 
 /// Shortest pause of a stream that is throttled as a whole.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -26,6 +29,26 @@ struct Tally {
     refused: usize,
     /// The class that decides the delay: the last one seen of those that are sent again.
     retry: Option<Class>,
+}
+
+/// Why a record was not stored.
+#[derive(Debug, Clone, Copy)]
+struct Refusal<'a> {
+    class: Class,
+    code: &'a str,
+    message: &'a str,
+    status: Option<u16>,
+}
+
+impl<'a> Refusal<'a> {
+    fn failure(&self, reason: FailureReason) -> Failure<'a> {
+        Failure {
+            reason,
+            code: self.code,
+            message: self.message,
+            status: self.status,
+        }
+    }
 }
 
 impl Aggregator {
@@ -96,7 +119,8 @@ impl Aggregator {
                 match answer {
                     EntryAnswer::Stored { shard } => {
                         let expected = self.map.as_ref().map(|map| map.shard(part.lane).id());
-                        wrong_shard += usize::from(expected != Some(shard.as_str()));
+                        let known = expected.is_none_or(|id| !is_virtual(id));
+                        wrong_shard += usize::from(known && expected != Some(shard.as_str()));
                         tally.stored += 1;
                         tally.stored_bytes += entry.len();
                         self.lanes[part.lane].settle(&entry.record);
@@ -112,25 +136,23 @@ impl Aggregator {
                         stream_throttled |= class == Class::Throttled(Reach::Stream);
                         tally.throttled += usize::from(matches!(class, Class::Throttled(_)));
                         tally.refused += 1;
-                        let detail = if message.is_empty() {
-                            code.as_str()
-                        } else {
-                            message
+                        let refusal = Refusal {
+                            class,
+                            code,
+                            message,
+                            status: None,
                         };
-                        self.repeat(part.lane, entry, class, detail, &mut tally, now, effects);
+                        self.repeat(part.lane, entry, refusal, &mut tally, now, effects);
                     }
                     EntryAnswer::Unclear => {
                         tally.refused += 1;
-                        let class = Class::Ambiguous;
-                        self.repeat(
-                            part.lane,
-                            entry,
-                            class,
-                            "no outcome",
-                            &mut tally,
-                            now,
-                            effects,
-                        );
+                        let refusal = Refusal {
+                            class: Class::Ambiguous,
+                            code: "no outcome",
+                            message: "",
+                            status: None,
+                        };
+                        self.repeat(part.lane, entry, refusal, &mut tally, now, effects);
                     }
                 }
             }
@@ -193,6 +215,15 @@ impl Aggregator {
             self.leave_hold(effects);
         }
         let culprit = class == Class::Split && records == 1;
+        let refusal = Refusal {
+            class,
+            code: &error.code,
+            message: &error.message,
+            status: match error.failure {
+                CallFailure::Service(status) => Some(status),
+                _ => None,
+            },
+        };
         let mixed = request.parts.len() > 1;
         let mut entries = request.entries.into_iter();
         for part in request.parts {
@@ -202,17 +233,9 @@ impl Aggregator {
                 let entry = entries.next().expect("parts cover the entries");
                 if culprit || class == Class::Bug {
                     self.lanes[part.lane].settle(&entry.record);
-                    effects.failed(entry, culprit_reason(error), &error.code);
+                    effects.failed(entry, &refusal.failure(culprit_reason(error)));
                 } else {
-                    self.repeat(
-                        part.lane,
-                        entry,
-                        class,
-                        &error.code,
-                        &mut tally,
-                        now,
-                        effects,
-                    );
+                    self.repeat(part.lane, entry, refusal, &mut tally, now, effects);
                 }
             }
             if class == Class::Throttled(Reach::Shard) {
@@ -230,20 +253,16 @@ impl Aggregator {
     }
 
     /// Puts a record that was not stored back in front of its lane, or fails it when its time is over.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the facts of one refusal, used in two places"
-    )]
     fn repeat(
         &mut self,
         lane: usize,
         mut entry: Entry,
-        class: Class,
-        detail: &str,
+        refusal: Refusal<'_>,
         tally: &mut Tally,
         now: Time,
         effects: &mut dyn Effects,
     ) {
+        let class = refusal.class;
         entry.ambiguous |= matches!(class, Class::Ambiguous | Class::Unknown);
         let reason = if entry.record.deadline <= now {
             Some(expired(&entry))
@@ -252,6 +271,11 @@ impl Aggregator {
             && entry.attempts >= UNKNOWN_ATTEMPTS_MAX
         {
             Some(FailureReason::Refused)
+        } else if class == Class::Configuration
+            && entry.record.takes_configuration_errors()
+            && is_for_error_action(refusal.code)
+        {
+            Some(FailureReason::Configuration)
         } else {
             None
         };
@@ -259,10 +283,11 @@ impl Aggregator {
         match reason {
             Some(reason) => {
                 lane.settle(&entry.record);
-                effects.failed(entry, reason, detail);
+                effects.failed(entry, &refusal.failure(reason));
             }
             None => {
                 self.expiry_due = self.expiry_due.min(entry.record.deadline);
+                self.has_givers_up |= entry.record.takes_configuration_errors();
                 lane.take_back(entry);
                 tally.retry = Some(class);
             }
@@ -380,10 +405,10 @@ impl Aggregator {
     ) {
         let entered = self.hold.is_none();
         match &mut self.hold {
-            Some(hold) if probe => hold.refused(code.into(), now, entropy),
+            Some(hold) if probe => hold.refused(code.into(), message, now, entropy),
             // Requests that were out when the stream was held say nothing new.
             Some(_) => {}
-            None => self.hold = Some(Hold::new(code.into(), now, entropy)),
+            None => self.hold = Some(Hold::new(code.into(), message, now, entropy)),
         }
         effects.note(Note::Blocked {
             reason: code,

@@ -8,7 +8,7 @@ use forebay_core::Time;
 use forebay_pipeline::FailureReason;
 
 use super::entry::Entry;
-use super::{Aggregator, Effects};
+use super::{Aggregator, Effects, Failure};
 
 /// Shortest time between two looks at all deadlines.
 const EXPIRY_INTERVAL: Duration = Duration::from_millis(500);
@@ -35,7 +35,7 @@ impl Aggregator {
                     |entry| entry.record.deadline <= now,
                     |entry| {
                         let reason = expired(&entry);
-                        effects.failed(entry, reason, reason.as_str());
+                        effects.failed(entry, &Failure::own(reason));
                     },
                 );
             }
@@ -57,7 +57,7 @@ impl Aggregator {
         };
         let reason = FailureReason::BufferFull;
         for lane in &mut self.lanes {
-            lane.shed_until(last, |entry| effects.failed(entry, reason, reason.as_str()));
+            lane.shed_until(last, |entry| effects.failed(entry, &Failure::own(reason)));
         }
     }
 

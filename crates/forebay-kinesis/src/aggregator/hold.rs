@@ -9,22 +9,37 @@ use crate::backoff::Backoff;
 #[derive(Debug)]
 pub(super) struct Hold {
     pub(super) reason: CompactString,
+    /// What the service said with it.
+    pub(super) message: String,
     failures: u32,
     pub(super) next_probe: Time,
 }
 
 impl Hold {
-    pub(super) fn new(reason: CompactString, now: Time, entropy: &mut dyn Entropy) -> Self {
+    pub(super) fn new(
+        reason: CompactString,
+        message: &str,
+        now: Time,
+        entropy: &mut dyn Entropy,
+    ) -> Self {
         Self {
             reason,
+            message: message.to_owned(),
             failures: 1,
             next_probe: now + Backoff::Hold.delay(1, entropy),
         }
     }
 
     /// A probe was refused as well.
-    pub(super) fn refused(&mut self, reason: CompactString, now: Time, entropy: &mut dyn Entropy) {
+    pub(super) fn refused(
+        &mut self,
+        reason: CompactString,
+        message: &str,
+        now: Time,
+        entropy: &mut dyn Entropy,
+    ) {
         self.reason = reason;
+        message.clone_into(&mut self.message);
         self.failures += 1;
         self.next_probe = now + Backoff::Hold.delay(self.failures, entropy);
     }

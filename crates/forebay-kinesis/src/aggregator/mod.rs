@@ -58,11 +58,36 @@ pub trait Effects {
     /// The record was stored; `lane` is the one it was sent through, `sent` when its request was put together.
     fn stored(&mut self, lane: usize, entry: Entry, sent: Time);
 
-    /// The record failed for good; `detail` is the error code or the reason's name.
-    fn failed(&mut self, entry: Entry, reason: FailureReason, detail: &str);
+    /// The record failed for good.
+    fn failed(&mut self, entry: Entry, failure: &Failure<'_>);
 
     /// Something happened that is counted, logged or acted upon elsewhere.
     fn note(&mut self, note: Note<'_>);
+}
+
+/// Why a record failed for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failure<'a> {
+    /// The reason, by which it is counted.
+    pub reason: FailureReason,
+    /// The error code of the service, or the reason's name.
+    pub code: &'a str,
+    /// What the service said; may be empty.
+    pub message: &'a str,
+    /// The HTTP status of an answer that refused the whole request.
+    pub status: Option<u16>,
+}
+
+impl Failure<'static> {
+    /// A failure that the service had no part in.
+    pub fn own(reason: FailureReason) -> Self {
+        Self {
+            reason,
+            code: reason.as_str(),
+            message: reason.explanation(),
+            status: None,
+        }
+    }
 }
 
 /// What happened besides sending and settling.
@@ -198,6 +223,8 @@ pub struct Aggregator {
     /// Counted bytes of a record that the stream takes, when that is known.
     record_limit: Option<usize>,
     hold: Option<Hold>,
+    /// A record is queued whose rule wants it to fail rather than wait while the stream is held.
+    has_givers_up: bool,
     pause_until: Time,
     /// Requests in a row that the whole stream was throttled in.
     pauses: u32,
@@ -245,6 +272,7 @@ impl Aggregator {
             next_request: 1,
             record_limit: None,
             hold: None,
+            has_givers_up: false,
             pause_until: Time::ZERO,
             pauses: 0,
             last_pass: Time::ZERO,
@@ -448,14 +476,11 @@ impl Aggregator {
                 entry.ambiguous = ambiguous;
             }
             if entry.len() > limit {
-                effects.failed(
-                    entry,
-                    FailureReason::RecordTooLarge,
-                    FailureReason::RecordTooLarge.as_str(),
-                );
+                effects.failed(entry, &Failure::own(FailureReason::RecordTooLarge));
                 continue;
             }
             self.expiry_due = self.expiry_due.min(entry.record.deadline);
+            self.has_givers_up |= entry.record.takes_configuration_errors();
             lane.push(entry);
         }
         self.list(index);
@@ -557,7 +582,7 @@ impl Aggregator {
         for lane in &mut self.lanes {
             lane.remove_if(
                 |entry| entry.record.droppable(),
-                |entry| effects.failed(entry, reason, reason.as_str()),
+                |entry| effects.failed(entry, &Failure::own(reason)),
             );
         }
         self.held()

@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use forebay_core::Time;
 use forebay_core::limits::BYTES_PER_REQUEST_MAX;
+use forebay_pipeline::FailureReason;
 
 use super::entry::{Closed, Request, RequestId};
 use super::lane::{ALONE_BYTES, LaneState, Offer, Room};
-use super::{Aggregator, Effects, Note, Permits};
+use super::{Aggregator, Effects, Failure, Note, Permits};
+use crate::classify::is_for_error_action;
 use crate::config::BatchSettings;
 use crate::limiter::Allowance;
 
@@ -68,6 +70,7 @@ impl Aggregator {
         }
         if self.hold.is_some() {
             self.probe(now, permits, effects);
+            self.give_up_held(now, effects);
             return;
         }
         if self.pause_until > now {
@@ -331,6 +334,29 @@ impl Aggregator {
                 Readiness::Idle => continue,
             };
             self.due = self.due.min(due);
+        }
+    }
+
+    /// Fails the records of a held stream whose rules want that rather than wait. While a probe is due one of them
+    /// is left to be it: should nobody else use the stream, it would never be seen to work again.
+    fn give_up_held(&mut self, now: Time, effects: &mut dyn Effects) {
+        let Some(hold) = &self.hold else { return };
+        let probe_is_due = hold.next_probe <= now && self.in_flight.is_empty();
+        if !self.has_givers_up || probe_is_due || !is_for_error_action(&hold.reason) {
+            return;
+        }
+        self.has_givers_up = false;
+        let failure = Failure {
+            reason: FailureReason::Configuration,
+            code: &hold.reason,
+            message: &hold.message,
+            status: None,
+        };
+        for &index in &self.listed {
+            self.lanes[index].remove_if(
+                |entry| entry.record.takes_configuration_errors(),
+                |entry| effects.failed(entry, &failure),
+            );
         }
     }
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use compact_str::CompactString;
 use forebay_core::{ShardMap, Time};
-use forebay_pipeline::{DuplicateSource, FailureReason, Inherited, LaneTable, Settlement, Stream};
+use forebay_pipeline::{DuplicateSource, Inherited, LaneTable, RecordFailure, Settlement, Stream};
 
-use crate::aggregator::{Aggregator, Effects, Entry, Note, Request, RequestId};
+use crate::aggregator::{Aggregator, Effects, Entry, Failure, Note, Request, RequestId};
 use crate::api::PutRecordsAnswer;
 use crate::body_pool::BodyPool;
 use crate::classify::{CallError, is_credential_code};
@@ -240,20 +240,34 @@ impl Effects for Hands<'_> {
         self.settlement.stored(self.stream, record);
     }
 
-    fn failed(&mut self, entry: Entry, reason: FailureReason, detail: &str) {
-        self.metrics.failed(reason);
+    fn failed(&mut self, entry: Entry, failure: &Failure<'_>) {
+        self.metrics.failed(failure.reason);
         if let Some(suppressed) = self.logs.failed.pass(ERROR_LOG_INTERVAL, self.now) {
             tracing::error!(
                 stream = self.stream.name().as_str(),
-                reason = reason.as_str(),
-                detail,
+                reason = failure.reason.as_str(),
+                code = failure.code,
+                detail = failure.message,
                 attempts = entry.attempts,
                 bytes = entry.record.kinesis_len(),
                 suppressed,
                 "record failed for good"
             );
         }
-        self.settlement.failed(self.stream, entry.record);
+        let Entry {
+            record,
+            attempts,
+            ambiguous,
+        } = entry;
+        self.settlement
+            .failed(self.stream, record, || RecordFailure {
+                reason: failure.reason,
+                code: failure.code.to_owned(),
+                message: failure.message.to_owned(),
+                status: failure.status,
+                attempts,
+                ambiguous,
+            });
     }
 
     fn note(&mut self, note: Note<'_>) {

@@ -256,10 +256,11 @@ fn everything_published_is_stored_once_in_order_and_settled() {
 
 #[test]
 fn a_stream_that_appears_later_gets_what_was_published_before() {
-    let lists = vec![refused("ResourceNotFoundException"); 2];
+    let missing = vec![refused("ResourceNotFoundException"); 2];
     let mut stand = Stand::new(Script {
         shards: 1,
-        lists: lists.into(),
+        lists: missing.clone().into(),
+        puts: missing.into(),
         ..Script::default()
     });
     stand.publish(100);
@@ -281,6 +282,25 @@ fn a_stream_that_appears_later_gets_what_was_published_before() {
     stand.until("not being blocked", |stand| {
         stand.sender.status()[0].blocked.is_none()
     });
+}
+
+#[test]
+fn a_stream_whose_shards_may_not_be_listed_is_written_through_virtual_lanes() {
+    let lists = vec![refused("AccessDeniedException"); 1_000];
+    let mut stand = Stand::new(Script {
+        shards: 2,
+        lists: lists.into(),
+        ..Script::default()
+    });
+    stand.publish(100);
+    stand.until_stored();
+    stand.check_order();
+    stand.until("the refusal being shown", |stand| {
+        let status = stand.sender.status();
+        let error = status.first().and_then(|stream| stream.last_error.as_ref());
+        error.is_some_and(|error| error.code == "AccessDeniedException")
+    });
+    assert_eq!(stand.sender.status()[0].blocked, None);
 }
 
 #[test]

@@ -8,10 +8,11 @@ use super::stream::{Call, CallResult, Hands, NewMap, Outgoing, StreamSink};
 use super::{PUBLISH_INTERVAL, SLEEP_MAX, Sender};
 use crate::aggregator::{Permits, RequestId};
 use crate::api::{KinesisApi, PutRecordsAnswer};
-use crate::classify::CallError;
+use crate::classify::{CallError, is_for_error_action};
 use crate::discovery::{Finding, Look};
 use crate::metrics::Refresh;
 use crate::status::LastError;
+use crate::virtual_lanes;
 
 impl<A: KinesisApi> Sender<A> {
     /// Takes a call that has come back.
@@ -118,6 +119,20 @@ impl<A: KinesisApi> Sender<A> {
             Finding::Failed { code, message } => {
                 sink.metrics.refreshed(Refresh::Failed);
                 let unknown = sink.aggregator.map().is_none();
+                if unknown && is_for_error_action(&code) {
+                    sink.logs.look_failed(stream, &code, &message, now);
+                    sink.last_look_error = Some(LastError::new(&code, &message, now));
+                    // What PutRecords itself says decides: it may be permitted, and if the stream does not exist its
+                    // records must reach the error actions of their rules.
+                    if sink.new_map.is_none() && !sink.installing {
+                        sink.new_map = Some(NewMap {
+                            map: virtual_lanes::map(),
+                            recreated: false,
+                        });
+                        sink.aggregator.change_map();
+                    }
+                    return;
+                }
                 if unknown && sink.undiscovered.is_none() {
                     tracing::error!(
                         stream,

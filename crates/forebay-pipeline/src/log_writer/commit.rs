@@ -8,6 +8,7 @@ use forebay_spool::{AppendError, Commit, Event};
 use super::names::release;
 use super::{Item, LogWriter};
 use crate::dealer::Dealer;
+use crate::error_action;
 #[cfg(test)]
 use crate::mutation::Mutation;
 use crate::shared::Finished;
@@ -175,6 +176,7 @@ impl<F: Fs> LogWriter<F> {
     fn answer_members(&mut self) {
         let mut freed: Option<(crate::StreamId, u64)> = None;
         let mut total = 0;
+        let mut handovers = Vec::new();
         for record in &mut self.members {
             let charge = u64::from(record.charge);
             total += charge;
@@ -192,10 +194,16 @@ impl<F: Fs> LogWriter<F> {
                     failed: false,
                 });
             }
+            if let Some(role) = &mut record.error {
+                handovers.extend(role.handover.take());
+            }
         }
         release(&self.names, freed);
         self.shared.ingest.release(total);
         self.shared.send_finished(&mut self.finished);
         self.shared.signal_room();
+        for handover in handovers {
+            error_action::finish(&self.shared, handover, false);
+        }
     }
 }

@@ -14,34 +14,40 @@ pub(super) struct Named {
     id: StreamId,
 }
 
+impl Named {
+    fn new(stream: &Arc<Stream>, ordering: u8) -> Self {
+        let key = StreamKey {
+            name: stream.name().as_str().to_owned(),
+            ordering,
+            ..StreamKey::default()
+        };
+        Self {
+            id: StreamId::of(&key),
+            key: Arc::new(key),
+            stream: Arc::clone(stream),
+        }
+    }
+}
+
 /// How the log names a stream. Its ordering is part of that and only rises, so there are few names each.
-pub(super) fn name(
-    names: &mut Vec<Option<Named>>,
+pub(super) fn name<'a>(
+    names: &'a mut Vec<Option<Named>>,
     index: usize,
     stream: &Arc<Stream>,
-) -> (Arc<StreamKey>, StreamId) {
+) -> (&'a Arc<StreamKey>, StreamId) {
     if names.len() <= index {
         names.resize_with(index + 1, || None);
     }
     let ordering = stream.ordering() as u8;
-    if let Some(named) = &names[index]
-        && Arc::ptr_eq(&named.stream, stream)
-        && named.key.ordering == ordering
-    {
-        return (Arc::clone(&named.key), named.id);
+    let slot = &mut names[index];
+    let is_known = slot
+        .as_ref()
+        .is_some_and(|named| Arc::ptr_eq(&named.stream, stream) && named.key.ordering == ordering);
+    if !is_known {
+        *slot = None;
     }
-    let key = Arc::new(StreamKey {
-        name: stream.name().as_str().to_owned(),
-        ordering,
-        ..StreamKey::default()
-    });
-    let id = StreamId::of(&key);
-    names[index] = Some(Named {
-        stream: Arc::clone(stream),
-        key: Arc::clone(&key),
-        id,
-    });
-    (key, id)
+    let named = slot.get_or_insert_with(|| Named::new(stream, ordering));
+    (&named.key, named.id)
 }
 
 /// Gives room in the share of a stream back.

@@ -322,6 +322,53 @@ fn a_configuration_error_holds_the_stream_and_one_record_probes() {
 }
 
 #[test]
+fn records_of_rules_that_do_not_wait_fail_at_once_while_the_others_are_held() {
+    for code in [
+        "ResourceNotFoundException",
+        "AccessDeniedException",
+        "KMSDisabledException",
+    ] {
+        let mut stand = Stand::new(unlimited(), Ordering::Key, 4);
+        stand.feed(&["a", "b"]);
+        let first = stand.feed_giving_up("c");
+        stand.poll();
+        let sent = stand.only();
+        assert!(sent.seqs.contains(&first));
+        stand.refuse(sent.id, code);
+        assert!(stand.log.blocked);
+        let configuration = FailureReason::Configuration;
+        assert_eq!(stand.log.failed, [(first, configuration)]);
+        let second = stand.feed_giving_up("d");
+        stand.poll();
+        assert_eq!(stand.log.failed[1..], [(second, configuration)]);
+        // Alone in the stream they are what it is tried with, or nothing would show that it works again.
+        let mut stand = Stand::new(unlimited(), Ordering::Key, 4);
+        stand.feed_giving_up("a");
+        stand.poll();
+        let sent = stand.only();
+        stand.refuse(sent.id, code);
+        stand.now += Duration::from_secs(20);
+        let third = stand.feed_giving_up("b");
+        stand.poll();
+        let probe = stand.only();
+        assert!(probe.probe && probe.seqs == [third]);
+        stand.store_all(probe.id);
+        assert!(!stand.log.blocked);
+    }
+}
+
+#[test]
+fn expired_credentials_fail_no_record() {
+    let mut stand = Stand::new(unlimited(), Ordering::Key, 4);
+    stand.feed_giving_up("a");
+    stand.poll();
+    let sent = stand.only();
+    stand.refuse(sent.id, "ExpiredTokenException");
+    stand.poll();
+    assert!(stand.log.blocked && stand.log.failed.is_empty());
+}
+
+#[test]
 fn a_bad_record_is_found_by_halving_and_alone_fails() {
     for ordering in Ordering::ALL {
         let mut stand = Stand::new(unlimited(), ordering, 2);

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use compact_str::CompactString;
 use forebay_core::{Ordering, SeededEntropy, ShardMap, Time};
-use forebay_pipeline::{FailureReason, Record};
+use forebay_pipeline::{ErrorRole, FailureReason, Record};
 
-use crate::aggregator::{Aggregator, Batches, Effects, Entry, Note, Permits, Request, RequestId};
+use crate::aggregator::{
+    Aggregator, Batches, Effects, Entry, Failure, Note, Permits, Request, RequestId,
+};
 use crate::api::{EntryAnswer, PutRecordsAnswer};
 use crate::classify::{CallError, CallFailure};
 use crate::config::{BatchSettings, RateLimit};
@@ -79,8 +81,8 @@ impl Effects for Log {
         self.stored.push(entry.record.seq);
     }
 
-    fn failed(&mut self, entry: Entry, reason: FailureReason, _detail: &str) {
-        self.failed.push((entry.record.seq, reason));
+    fn failed(&mut self, entry: Entry, failure: &Failure<'_>) {
+        self.failed.push((entry.record.seq, failure.reason));
     }
 
     fn note(&mut self, note: Note<'_>) {
@@ -142,6 +144,13 @@ impl Stand {
 
     pub(super) fn feed_one(&mut self, key: &str, data: &[u8]) -> u64 {
         self.feed_record(record(self.next_seq, key, data, self.now))
+    }
+
+    /// A record whose rule does not wait for a stream that has to be mended.
+    pub(super) fn feed_giving_up(&mut self, key: &str) -> u64 {
+        let mut record = record(self.next_seq, key, b"payload", self.now);
+        record.error = Some(ErrorRole::giving_up());
+        self.feed_record(record)
     }
 
     pub(super) fn feed_record(&mut self, mut record: Record) -> u64 {
