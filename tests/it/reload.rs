@@ -201,5 +201,11 @@ fn the_api_and_a_reload_agree() -> Result<()> {
         listed.stdout.contains("by_hand") && listed.stdout.contains("made"),
         "{listed:?}"
     );
+    let mut lines = listed.stdout.lines();
+    let made = lines.find(|line| line.starts_with("made"));
+    ensure!(
+        made.is_some_and(|line| line.contains(" a ") && line.ends_with("kinesis s")),
+        "{listed:?}"
+    );
     bed::stop(forebay)
 }

@@ -182,6 +182,8 @@ fn rule_as_json(rule: RuleDescription) -> Value {
         "topicPattern": rule.summary.topic_pattern,
         "createdMs": rule.summary.created_ms,
         "payload": rule.payload,
+        "settings": rule.settings,
+        "warnings": rule.warnings,
     })
 }
 

@@ -36,6 +36,10 @@ pub struct RuleDescription {
     pub sql_version: String,
     /// The TopicRulePayload, members that Forebay does not know included.
     pub payload: Map<String, Value>,
+    /// What the configuration says of the rule that AWS's document has no place for.
+    pub settings: Value,
+    /// What works as written and probably not as meant.
+    pub warnings: Vec<String>,
 }
 
 /// What a change did: fingerprints of the stored rule, for the audit trail.

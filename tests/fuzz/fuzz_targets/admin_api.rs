@@ -77,6 +77,8 @@ impl RuleControl for Store {
             summary,
             sql_version: "2016-03-23".to_owned(),
             payload: self.rules()[name].0.clone(),
+            settings: Value::Null,
+            warnings: Vec::new(),
         })
     }
 

@@ -161,6 +161,7 @@ fn described(rule: RuleDescription) -> Value {
         summary,
         sql_version,
         payload,
+        ..
     } = rule;
     let given = payload.into_iter().filter(|(_, value)| !value.is_null());
     let mut members: Map<String, Value> = given.collect();

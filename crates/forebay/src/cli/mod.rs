@@ -20,6 +20,7 @@ use clap::Parser;
 use args::{Arguments, BenchCommand, Command, DemoArguments, RunArguments, StreamCommand};
 pub use exit::{Exit, Failure, Outcome};
 pub(crate) use output::{remark, report as show_report, style};
+pub(crate) use rule::settings_as_json;
 pub(crate) use signals::{Hangup, Stop};
 pub(crate) use stream::{chain, needs_no_credentials};
 

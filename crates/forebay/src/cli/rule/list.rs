@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use forebay_rules::{Action, Environment, Rule, RuleDocument, RuleLimits, RuleSet, RuleSettings};
+use forebay_rules::{Action, Environment, RuleDocument, RuleLimits, RuleSet, RuleSettings};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -18,16 +18,19 @@ use crate::diagnostics::Report;
 /// Runs the command.
 pub(super) fn run(arguments: &ListArguments) -> Outcome {
     match (&arguments.directory, &arguments.admin) {
-        (Some(directory), _) => show(&of_directory(directory)?, arguments.json),
+        (Some(directory), _) => show(&Shown::of_set(&of_directory(directory)?), arguments.json),
         (None, Some(url)) => {
             let token_file = arguments.token_file.as_deref();
             let admin = Admin::named(Some(url), token_file, &[USUAL_TOKEN.into()])?;
             block_on(async {
                 let listed: Listed = admin.get("/api/v1/rules").await?;
-                show(&listed.into_set()?, arguments.json)
+                show(&listed.into_shown()?, arguments.json)
             })
         }
-        (None, None) => show(&load(&arguments.config)?.rule_set, arguments.json),
+        (None, None) => show(
+            &Shown::of_set(&load(&arguments.config)?.rule_set),
+            arguments.json,
+        ),
     }
 }
 
@@ -38,27 +41,53 @@ struct Listed {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct ListedRule {
     name: String,
+    topic_pattern: Option<String>,
     payload: Value,
+    settings: Value,
+    warnings: Vec<String>,
 }
 
 impl Listed {
-    /// The rules as they are compiled here, without the settings and sources of the server, which lists do not show.
-    fn into_set(self) -> Result<RuleSet, Failure> {
-        let unusable = |name: &str, error: &dyn std::fmt::Display| {
-            Failure::new(Exit::Data, format!("rule {name} cannot be shown: {error}"))
-        };
-        let mut rules = Vec::new();
-        for ListedRule { name, payload } in self.rules {
-            let document = RuleDocument::from_json(payload.to_string().as_bytes(), Some(&name))
-                .map_err(|error| unusable(&name, &error))?;
-            rules.push((document, RuleSettings::default()));
-        }
-        RuleSet::build(rules, RuleLimits::default()).map_err(|errors| {
-            let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            Failure::new(Exit::Data, errors.join("\n"))
-        })
+    /// The rules as the server has compiled them.
+    fn into_shown(self) -> Result<Vec<Shown>, Failure> {
+        let rules = self.rules.into_iter().map(|rule| {
+            let payload = rule.payload.to_string();
+            let document =
+                RuleDocument::from_json(payload.as_bytes(), Some(&rule.name)).map_err(|error| {
+                    let message = format!("rule {} cannot be shown: {error}", rule.name);
+                    Failure::new(Exit::Data, message)
+                })?;
+            Ok(Shown {
+                document,
+                filter: rule.topic_pattern,
+                settings: rule.settings,
+                warnings: rule.warnings,
+            })
+        });
+        rules.collect()
+    }
+}
+
+/// One rule in the list.
+struct Shown {
+    document: RuleDocument,
+    filter: Option<String>,
+    settings: Value,
+    warnings: Vec<String>,
+}
+
+impl Shown {
+    fn of_set(set: &RuleSet) -> Vec<Self> {
+        let rules = set.rules().iter().map(|rule| Self {
+            document: rule.document().clone(),
+            filter: rule.filter().map(str::to_owned),
+            settings: settings_as_json(rule.settings()),
+            warnings: rule.warnings().iter().map(ToString::to_string).collect(),
+        });
+        rules.collect()
     }
 }
 
@@ -107,9 +136,9 @@ fn of_directory(directory: &Path) -> Result<RuleSet, Failure> {
     })
 }
 
-fn show(rules: &RuleSet, as_json: bool) -> Outcome {
+fn show(rules: &[Shown], as_json: bool) -> Outcome {
     if as_json {
-        let rules: Vec<Value> = rules.rules().iter().map(rule_as_json).collect();
+        let rules: Vec<Value> = rules.iter().map(rule_as_json).collect();
         output::json(&json!({ "rules": rules }))?;
     } else {
         output::line(&as_text(rules))?;
@@ -117,15 +146,18 @@ fn show(rules: &RuleSet, as_json: bool) -> Outcome {
     Ok(Exit::Done)
 }
 
-fn as_text(rules: &RuleSet) -> String {
+fn as_text(rules: &[Shown]) -> String {
     let mut rows = vec![["rule", "state", "version", "topics", "actions"].map(str::to_owned)];
-    for rule in rules.rules() {
+    for Shown {
+        document, filter, ..
+    } in rules
+    {
         rows.push([
-            rule.name().to_owned(),
-            state(rule).to_owned(),
-            rule.document().version.to_string(),
-            rule.filter().unwrap_or("(Basic Ingest)").to_owned(),
-            actions(rule),
+            document.name.clone(),
+            state(document).to_owned(),
+            document.version.to_string(),
+            filter.as_deref().unwrap_or("(Basic Ingest)").to_owned(),
+            actions(document),
         ]);
     }
     let mut widths = [0; 5];
@@ -144,30 +176,30 @@ fn as_text(rules: &RuleSet) -> String {
             cells.join("  ").trim_end().to_owned()
         })
         .collect();
-    for rule in rules.rules() {
-        for warning in rule.warnings() {
-            lines.push(format!("note: rule {}: {warning}", rule.name()));
+    for rule in rules {
+        for warning in &rule.warnings {
+            lines.push(format!("note: rule {}: {warning}", rule.document.name));
         }
     }
     lines.join("\n")
 }
 
-fn state(rule: &Rule) -> &'static str {
-    if rule.is_enabled() {
-        "enabled"
-    } else {
+fn state(document: &RuleDocument) -> &'static str {
+    if document.disabled {
         "disabled"
+    } else {
+        "enabled"
     }
 }
 
-fn actions(rule: &Rule) -> String {
-    let actions: Vec<String> = rule.document().actions.iter().map(action).collect();
+fn actions(document: &RuleDocument) -> String {
+    let actions: Vec<String> = document.actions.iter().map(action).collect();
     let actions = if actions.is_empty() {
         "none".to_owned()
     } else {
         actions.join(", ")
     };
-    match &rule.document().error_action {
+    match &document.error_action {
         Some(error_action) => format!("{actions}; on failure {}", action(error_action)),
         None => actions,
     }
@@ -181,22 +213,20 @@ pub(super) fn action(action: &Action) -> String {
     }
 }
 
-fn rule_as_json(rule: &Rule) -> Value {
-    let document = rule.document();
-    let settings = rule.settings();
+fn rule_as_json(rule: &Shown) -> Value {
+    let document = &rule.document;
     let actions: Vec<Value> = document.actions.iter().map(action_as_json).collect();
-    let warnings: Vec<String> = rule.warnings().iter().map(ToString::to_string).collect();
     json!({
-        "name": rule.name(),
-        "enabled": rule.is_enabled(),
+        "name": document.name,
+        "enabled": !document.disabled,
         "sql": document.sql,
         "awsIotSqlVersion": document.version.as_str(),
-        "filter": rule.filter(),
+        "filter": rule.filter,
         "description": document.description,
         "actions": actions,
         "errorAction": document.error_action.as_ref().map(action_as_json),
-        "settings": settings_as_json(settings),
-        "warnings": warnings,
+        "settings": rule.settings,
+        "warnings": rule.warnings,
     })
 }
 
@@ -219,7 +249,7 @@ fn action_as_json(action: &Action) -> Value {
 }
 
 /// The settings that say something.
-pub(super) fn settings_as_json(settings: &RuleSettings) -> Value {
+pub(crate) fn settings_as_json(settings: &RuleSettings) -> Value {
     let RuleSettings {
         ack,
         on_full,

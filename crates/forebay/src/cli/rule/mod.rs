@@ -14,6 +14,7 @@ mod test;
 mod validate;
 
 pub(super) use args::RuleCommand;
+pub(crate) use list::settings_as_json;
 
 use super::exit::Outcome;
 

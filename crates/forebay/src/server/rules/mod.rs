@@ -21,7 +21,7 @@ use forebay_rules::{Rule, RuleDocument, RuleSet, RuleWarning};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-use crate::cli::{Exit, Failure};
+use crate::cli::{Exit, Failure, settings_as_json};
 use crate::config::{Config, RuleSources};
 use crate::rule_directory::{self, Meta};
 pub(crate) use reload::ReadAgain;
@@ -341,10 +341,18 @@ impl RuleControl for RuleStore {
     fn get(&self, name: &str) -> Option<RuleDescription> {
         let state = self.lock();
         let rule = state.rules.get(name)?;
+        let set = self.control.rules();
+        let compiled = set.rule(name)?;
         Some(RuleDescription {
-            summary: self.describe(name, rule, &self.control.rules()),
+            summary: self.describe(name, rule, &set),
             sql_version: rule.document.version.to_string(),
             payload: rule.payload.clone(),
+            settings: settings_as_json(compiled.settings()),
+            warnings: compiled
+                .warnings()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
         })
     }
 
