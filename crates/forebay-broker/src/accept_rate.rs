@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use forebay_core::Time;
 
-/// Connections that a listener accepts per second. Shared by the workers that accept for it.
+/// Connections that a listener accepts per second, those included that are refused afterwards: a storm of clients that
+/// come again costs no more than that. Shared by the workers that accept for it.
 #[derive(Debug)]
 pub(crate) struct AcceptRate {
     state: Mutex<(f64, Time)>,

@@ -77,6 +77,7 @@ impl Connection {
             worker.tally.limit(Limit::Connections);
             return Err(cause);
         }
+        // How many are refused in a second is up to the listener's accept rate: whoever is not accepted yet waits.
         if worker.intake.overload() >= OverloadStage::Refusing {
             worker.tally.limit(Limit::Spool);
             return Err(Cause::Quota);

@@ -9,13 +9,17 @@ use std::time::Duration;
 
 use crossbeam::sync::{Parker, Unparker};
 use forebay_broker::{Broker, BrokerConfig, BrokerParts, BrokerStatus, RunningBroker, StartError};
-use forebay_core::{Clock, OnFull, Ordering as RecordOrder, SeededEntropy, ShardMap, SystemClock};
+use forebay_core::{
+    Clock, Fs, OnFull, Ordering as RecordOrder, SeededEntropy, ShardMap, SystemClock,
+};
 use forebay_metrics::Registry;
 use forebay_pipeline::{
     FailureReason, LaneTable, Pipeline, PipelineConfig, PipelineControl, SequencerThread,
     SinkEvent, SinkPort, Stream, Wake,
 };
 use forebay_rules::{RuleDocument, RuleLimits, RuleSet, RuleSettings};
+use forebay_spool::{DiskFs, Spool};
+use tempfile::TempDir;
 
 use crate::client::Client;
 
@@ -39,6 +43,7 @@ pub(crate) struct Bed {
     sink_thread: Option<JoinHandle<()>>,
     unparker: Unparker,
     _sequencer: SequencerThread,
+    _spool: Option<TempDir>,
 }
 
 /// What a bed is made of.
@@ -47,6 +52,8 @@ pub(crate) struct Plan {
     pub(crate) ingest_bytes: u64,
     pub(crate) on_full: OnFull,
     pub(crate) workers: usize,
+    /// Segments of the spool; without one there is none.
+    pub(crate) segments: Option<u64>,
 }
 
 impl Default for Plan {
@@ -59,6 +66,7 @@ impl Default for Plan {
             ingest_bytes: 8 << 20,
             on_full: OnFull::Block,
             workers: 2,
+            segments: None,
         }
     }
 }
@@ -76,25 +84,39 @@ impl Plan {
 
     pub(crate) fn try_start(self) -> Result<Bed, StartError> {
         let registry = Registry::new();
-        let pipeline: Pipeline = Pipeline::new(
-            PipelineConfig {
-                workers: self.workers,
-                ingest_bytes: self.ingest_bytes,
-                per_stream_share: 1.0,
-                on_full: self.on_full,
-                ordering: RecordOrder::Key,
-                record_deadline: None,
-                output_bytes_per_message: 1 << 20,
-                max_streams: 10,
-                stream_idle: Duration::from_secs(600),
-                rule_label_limit: 10,
-                ..PipelineConfig::default()
-            },
-            &rules(),
-            &registry,
-            &mut SeededEntropy::new(1),
-        );
+        let config = PipelineConfig {
+            workers: self.workers,
+            ingest_bytes: self.ingest_bytes,
+            per_stream_share: 1.0,
+            on_full: self.on_full,
+            ordering: RecordOrder::Key,
+            record_deadline: None,
+            output_bytes_per_message: 1 << 20,
+            max_streams: 10,
+            stream_idle: Duration::from_secs(600),
+            rule_label_limit: 10,
+            ..PipelineConfig::default()
+        };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let entropy = &mut SeededEntropy::new(1);
+        let Some(segments) = self.segments else {
+            let pipeline = Pipeline::<DiskFs>::new(config, &rules(), &registry, entropy);
+            return self.run(pipeline, clock, registry, None);
+        };
+        let dir = TempDir::new().unwrap();
+        let spool = open_spool(&dir, segments);
+        let time = Arc::clone(&clock);
+        let pipeline = Pipeline::with_log(config, &rules(), &registry, entropy, spool, time);
+        self.run(pipeline, clock, registry, Some(dir))
+    }
+
+    fn run<F: Fs>(
+        self,
+        pipeline: Pipeline<F>,
+        clock: Arc<dyn Clock>,
+        registry: Registry,
+        spool: Option<TempDir>,
+    ) -> Result<Bed, StartError> {
         let sequencer =
             SequencerThread::start(pipeline.sequencer, Arc::clone(&clock), || {}).unwrap();
         let sink = Arc::new(SinkSwitch::default());
@@ -119,9 +141,32 @@ impl Plan {
             sink_thread: Some(sink_thread),
             unparker,
             _sequencer: sequencer,
+            _spool: spool,
         };
         failure.map_or(Ok(bed), Err)
     }
+}
+
+/// An empty spool of small segments.
+fn open_spool(dir: &TempDir, segments: u64) -> Spool<DiskFs> {
+    const SEGMENT: u64 = 64 << 10;
+    let config = forebay_spool::Config {
+        segment_bytes: SEGMENT,
+        first_bytes: SEGMENT,
+        max_bytes: Some(segments * SEGMENT),
+        reserve_bytes: Some(0),
+        allow_volatile: true,
+        ..forebay_spool::Config::new(dir.path())
+    };
+    let entropy = SeededEntropy::new(2);
+    let opened = Spool::open(
+        Arc::new(DiskFs),
+        config,
+        entropy,
+        forebay_core::Time::ZERO,
+        0,
+    );
+    opened.unwrap().0
 }
 
 /// Messages on `r/#` become records of one stream, acknowledged when they are stored.

@@ -13,6 +13,7 @@ mod delivery;
 mod handshake;
 mod limits;
 mod malformed;
+mod overload;
 mod publish;
 mod retained;
 mod shutdown;
