@@ -87,32 +87,7 @@ fn order(world: &World) -> Result<(), String> {
     if world.ordering == Ordering::None {
         return Ok(());
     }
-    let mut seen = BTreeSet::new();
-    let mut first: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
-    for Sent { key, number, .. } in &world.service.stored {
-        if seen.insert((key, number)) {
-            first.entry(key).or_default().push(*number);
-        }
-    }
-    let mut overtaken = 0;
-    for (key, numbers) in first {
-        for (place, number) in numbers.iter().enumerate() {
-            let overtakers: Vec<u64> = numbers[..place]
-                .iter()
-                .copied()
-                .filter(|earlier| earlier > number)
-                .collect();
-            overtaken += usize::from(!overtakers.is_empty());
-            for overtaker in overtakers {
-                let requests = |number| &world.requests[&(key.to_owned(), number)];
-                if requests(*number).is_disjoint(requests(overtaker)) {
-                    return Err(format!(
-                        "{key}: {overtaker} overtook {number} in another request"
-                    ));
-                }
-            }
-        }
-    }
+    let overtaken = overtaken(world.service.stored.iter(), |name| &world.requests[name])?;
     let counted = if world.ordering == Ordering::Strict {
         0
     } else {
@@ -127,4 +102,39 @@ fn order(world: &World) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// How many records were overtaken, judged on first occurrences. A record and what overtook it must have been in one
+/// request.
+pub(crate) fn overtaken<'a, R: Ord + 'a>(
+    stored: impl Iterator<Item = &'a Sent>,
+    requests: impl Fn(&(String, u64)) -> &'a BTreeSet<R>,
+) -> Result<usize, String> {
+    let mut seen = BTreeSet::new();
+    let mut first: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+    for Sent { key, number, .. } in stored {
+        if seen.insert((key, number)) {
+            first.entry(key).or_default().push(*number);
+        }
+    }
+    let mut overtaken = 0;
+    for (key, numbers) in first {
+        for (place, number) in numbers.iter().enumerate() {
+            let overtakers: Vec<u64> = numbers[..place]
+                .iter()
+                .copied()
+                .filter(|earlier| earlier > number)
+                .collect();
+            overtaken += usize::from(!overtakers.is_empty());
+            for overtaker in overtakers {
+                let requests = |number| requests(&(key.to_owned(), number));
+                if requests(*number).is_disjoint(requests(overtaker)) {
+                    return Err(format!(
+                        "{key}: {overtaker} overtook {number} in another request"
+                    ));
+                }
+            }
+        }
+    }
+    Ok(overtaken)
 }

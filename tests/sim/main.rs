@@ -12,19 +12,25 @@
 
 mod checks;
 mod devices;
+mod log;
 mod service;
+mod shell;
 mod world;
 
 use forebay_core::Ordering;
 
 use crate::world::World;
 
-/// Seeds of one run; `FOREBAY_SIM_SEEDS` makes it longer.
+/// Seeds of one run, from `FOREBAY_SIM_FIRST` on; `FOREBAY_SIM_SEEDS` makes it longer.
 fn seeds() -> std::ops::Range<u64> {
-    let count = std::env::var("FOREBAY_SIM_SEEDS")
-        .ok()
-        .and_then(|text| text.parse().ok());
-    0..count.unwrap_or(200)
+    let number = |name: &str, default: u64| {
+        std::env::var(name)
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(default)
+    };
+    let first = number("FOREBAY_SIM_FIRST", 0);
+    first..first + number("FOREBAY_SIM_SEEDS", 200)
 }
 
 fn run(seed: u64, ordering: Ordering) -> World {

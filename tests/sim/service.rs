@@ -13,6 +13,20 @@ pub(crate) struct Sent {
     pub(crate) key: String,
     pub(crate) number: u64,
     pub(crate) hash: HashKey,
+    /// Bytes of its data.
+    pub(crate) bytes: usize,
+    pub(crate) way: Way,
+}
+
+/// How a record came to the sender.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Way {
+    /// It is in the log.
+    Log,
+    /// It should be, and the log did not take it.
+    Fallback,
+    /// It was never meant to be.
+    Direct,
 }
 
 /// How one request ends.
@@ -41,6 +55,7 @@ pub(crate) struct Met {
     pub(crate) internal: u64,
     pub(crate) whole: u64,
     pub(crate) lost: u64,
+    pub(crate) unreachable: u64,
     pub(crate) late: u64,
     pub(crate) held: u64,
     pub(crate) reshards: u64,
@@ -54,6 +69,7 @@ impl Met {
         self.internal += other.internal;
         self.whole += other.whole;
         self.lost += other.lost;
+        self.unreachable += other.unreachable;
         self.late += other.late;
         self.held += other.held;
         self.reshards += other.reshards;
@@ -72,6 +88,8 @@ impl Met {
             reshards,
             parked,
             inversions,
+            // Only the simulation with a log has outages.
+            unreachable: _,
         } = self;
         [
             throttled, internal, whole, lost, late, held, reshards, parked, inversions,
@@ -97,6 +115,8 @@ pub(crate) struct Service {
     ordering: Ordering,
     map: Arc<ShardMap>,
     next_shard: u32,
+    /// Nobody gets through to it.
+    pub(crate) unreachable: bool,
     /// Everything stored, in the order in which it was.
     pub(crate) stored: Vec<Sent>,
     /// Copies of each record that are stored.
@@ -122,6 +142,7 @@ impl Service {
             ordering,
             map: Arc::new(ShardMap::even(shards).unwrap()),
             next_shard: shards,
+            unreachable: false,
             stored: Vec::new(),
             copies: BTreeMap::new(),
             met: Met::default(),
@@ -130,6 +151,7 @@ impl Service {
 
     /// From now on nothing goes wrong.
     pub(crate) fn heal(&mut self) {
+        self.unreachable = false;
         self.rates = Rates {
             record_throttled: 0,
             record_internal: 0,
@@ -180,6 +202,13 @@ impl Service {
 
     /// Decides what happens to a request, and stores what is stored with the answer.
     pub(crate) fn put(&mut self, records: &[Sent], entropy: &mut SeededEntropy) -> Verdict {
+        if self.unreachable {
+            self.met.unreachable += 1;
+            return match entropy.below(4) {
+                0 => Verdict::Lost(Landing::Never),
+                _ => Verdict::Refused(not_sent()),
+            };
+        }
         let mut chance = |rate: u64| entropy.below(1000) < rate;
         if chance(self.rates.configuration) {
             self.met.held += 1;
@@ -195,13 +224,7 @@ impl Service {
             let (status, code) = match entropy.below(3) {
                 0 => (400, "ProvisionedThroughputExceededException"),
                 1 => (400, "ThrottlingException"),
-                _ => {
-                    return Verdict::Refused(CallError::local(
-                        CallFailure::NotSent,
-                        "ConnectFailed",
-                        "no route",
-                    ));
-                }
+                _ => return Verdict::Refused(not_sent()),
             };
             return Verdict::Refused(refusal(status, code));
         }
@@ -248,6 +271,10 @@ fn refused(code: &str) -> EntryAnswer {
         code: code.into(),
         message: "made up".into(),
     }
+}
+
+fn not_sent() -> CallError {
+    CallError::local(CallFailure::NotSent, "ConnectFailed", "no route")
 }
 
 fn refusal(status: u16, code: &str) -> CallError {

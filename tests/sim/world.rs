@@ -1,9 +1,7 @@
 //! The world: one queue of events in simulated time around the production state machines.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::{self, Write as _};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering as Atomic};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,21 +9,19 @@ use forebay_core::{
     AckMode, Entropy, HashKey, Message, OnFull, Ordering, Origin, QoS, SeededEntropy, ShardMap,
     Ticket, Time,
 };
-use forebay_kinesis::aggregator::{
-    Aggregator, Batches, Effects, Entry, Failure, Note, Permits, Request, RequestId,
-};
+use forebay_kinesis::aggregator::{Aggregator, Batches, Permits, RequestId};
 use forebay_kinesis::api::{EntryAnswer, PutRecordsAnswer};
 use forebay_kinesis::classify::{CallError, CallFailure};
 use forebay_kinesis::config::{BatchSettings, RateLimit};
 use forebay_metrics::Registry;
 use forebay_pipeline::{
-    Admission, Drained, FailureReason, Pipeline, PipelineConfig, Publish, Settlement, SinkEvent,
-    Stream, Wake,
+    Admission, Drained, Pipeline, PipelineConfig, Publish, Settlement, SinkEvent, Stream,
 };
 use forebay_rules::{RuleDocument, RuleLimits, RuleSet, RuleSettings};
 
 use crate::devices::{Connection, Outgoing};
 use crate::service::{Landing, Met, Sent, Service, Verdict};
+use crate::shell::{Asked, Trace, Woken};
 
 const WORKERS: usize = 2;
 /// Time after which nothing goes wrong any more.
@@ -48,76 +44,6 @@ enum Event {
     Reshard,
     NewMap,
     Heal,
-}
-
-/// What happened, a line each: two runs of one seed must agree to the letter.
-#[derive(Debug, Default)]
-struct Trace(String);
-
-impl Trace {
-    fn line(&mut self, now: Time, what: fmt::Arguments<'_>) {
-        writeln!(self.0, "{now:?} {what}").expect("writing to a string cannot fail");
-    }
-}
-
-/// Remembers that somebody was woken.
-#[derive(Debug, Default)]
-struct Woken(AtomicBool);
-
-impl Wake for Woken {
-    fn wake(&self) {
-        self.0.store(true, Atomic::SeqCst);
-    }
-}
-
-impl Woken {
-    fn take(&self) -> bool {
-        self.0.swap(false, Atomic::SeqCst)
-    }
-}
-
-/// What the aggregator asked for during one call.
-#[derive(Debug, Default)]
-struct Asked {
-    sent: Vec<(RequestId, Vec<Sent>)>,
-    stored: Vec<Entry>,
-    failed: Vec<(Entry, FailureReason)>,
-    inversions: usize,
-    wrong_shard: bool,
-}
-
-impl Effects for Asked {
-    fn send(&mut self, request: &Request) {
-        let records = request
-            .records()
-            .map(|record| {
-                let text = std::str::from_utf8(&record.data).unwrap();
-                let number = text.split(' ').next().unwrap().parse().unwrap();
-                Sent {
-                    key: record.partition_key.to_string(),
-                    number,
-                    hash: record.hash,
-                }
-            })
-            .collect();
-        self.sent.push((request.id(), records));
-    }
-
-    fn stored(&mut self, _lane: usize, entry: Entry, _sent: Time) {
-        self.stored.push(entry);
-    }
-
-    fn failed(&mut self, entry: Entry, failure: &Failure<'_>) {
-        self.failed.push((entry, failure.reason));
-    }
-
-    fn note(&mut self, note: Note<'_>) {
-        match note {
-            Note::Inversions { records } => self.inversions += records,
-            Note::WrongShard { .. } => self.wrong_shard = true,
-            _ => {}
-        }
-    }
 }
 
 /// The one stream of a run, as the sink drives it.
@@ -521,7 +447,9 @@ impl World {
         for (entry, reason) in asked.failed {
             self.failed
                 .push(format!("{} {reason:?}", entry.record.partition_key));
-            driven.settlement.failed(&driven.stream, entry.record, || reason.into());
+            driven
+                .settlement
+                .failed(&driven.stream, entry.record, || reason.into());
         }
         driven.settlement.flush();
         self.pipeline.sink.set_held(driven.aggregator.held());

@@ -133,6 +133,12 @@ fn nothing_is_allocated_with_numbers_that_binary64_does_not_hold() {
 }
 
 #[test]
+fn nothing_is_allocated_for_an_object_of_many_members() {
+    let members: String = (0..400).map(|n| format!("\"n{n}\":{n},")).collect();
+    assert_none(&PAYLOAD.replacen('{', &format!("{{{members}"), 1));
+}
+
+#[test]
 fn nothing_is_allocated_for_a_payload_that_goes_through_the_tape() {
     let large = format!("{{\"large\":\"{}\",", "x".repeat(140_000));
     let payload = PAYLOAD.replacen('{', &large, 1);

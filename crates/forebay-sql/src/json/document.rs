@@ -204,13 +204,11 @@ impl<'a> Document<'a> {
     /// True when some name occurs twice in this object, not looking into its members.
     pub(crate) fn has_duplicate_names(&self, object: Item) -> bool {
         let count = self.len(object);
-        if count > 64 {
-            return self.distinct_members(object).len() < count as usize;
-        }
-        match &self.tree {
+        let told = match &self.tree {
             Tree::Exact(tree) => tree.has_duplicates(object.node),
-            Tree::Tape(_) => has_duplicates(self.names(object)),
-        }
+            Tree::Tape(_) => has_duplicates(self.names(object), count),
+        };
+        told.unwrap_or_else(|| self.distinct_members(object).len() < count as usize)
     }
 
     /// True when this object has a member of one of these names.
@@ -393,16 +391,22 @@ impl<'a> Iterator for Names<'_, 'a> {
     }
 }
 
-/// True when one of at most 64 names occurs twice.
-pub(super) fn has_duplicates<'n>(names: impl Iterator<Item = &'n [u8]> + Clone) -> bool {
+/// Whether one of so many names occurs twice; `None` for more than 64.
+pub(super) fn has_duplicates<'n>(
+    names: impl Iterator<Item = &'n [u8]> + Clone,
+    count: u32,
+) -> Option<bool> {
+    if count > 64 {
+        return None;
+    }
     let mut seen = 0_u64;
-    names.clone().enumerate().any(|(index, name)| {
+    Some(names.clone().enumerate().any(|(index, name)| {
         let bit = 1 << fingerprint(name);
         // Most names have a bit of their own, so that few pairs are ever compared.
         let may_be_one = seen & bit != 0;
         seen |= bit;
         may_be_one && names.clone().take(index).any(|earlier| earlier == name)
-    })
+    }))
 }
 
 /// A number below 64 that differs for most pairs of names.

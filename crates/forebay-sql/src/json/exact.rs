@@ -2,12 +2,14 @@
 //! numbers or surrogates simd-json's tape cannot carry, and as the final verdict on payloads in which it finds an error.
 
 mod parser;
+mod root_names;
 
 use std::cell::OnceCell;
 
 use simdutf8::basic as utf8;
 
 use self::parser::Parser;
+use self::root_names::RootName;
 use super::document::Kind;
 use crate::eval::PayloadFault;
 
@@ -21,38 +23,6 @@ pub(super) struct Buffers {
     ends: Vec<u32>,
     /// The names of the outermost object.
     names: Vec<RootName>,
-}
-
-/// A name of the outermost object. They stand in one row, because most statements ask for some of them.
-#[derive(Debug, Clone, Copy)]
-struct RootName {
-    hash: u32,
-    node: u32,
-}
-
-impl RootName {
-    #[inline(always)]
-    fn new(name: &[u8], node: u32) -> Self {
-        Self {
-            hash: hash(name),
-            node,
-        }
-    }
-}
-
-/// A number that differs for most pairs of names; its upper bits are the best ones.
-#[inline(always)]
-fn hash(name: &[u8]) -> u32 {
-    let four = |bytes: Option<&[u8; 4]>| bytes.map(|bytes| u32::from_le_bytes(*bytes));
-    let (first, last) = match (four(name.first_chunk()), four(name.last_chunk())) {
-        (Some(first), Some(last)) => (first, last),
-        _ => (
-            name.iter().fold(0, |all, byte| all << 8 | u32::from(*byte)),
-            0,
-        ),
-    };
-    let mixed = first ^ last.rotate_left(11) ^ narrow(name.len()).rotate_left(25);
-    mixed.wrapping_mul(0x9e37_79b1)
 }
 
 /// A value or the name of a member.
@@ -204,35 +174,21 @@ impl<'a> ExactTree<'a> {
 
     fn root_member(&self, name: &str) -> Option<u32> {
         let name = name.as_bytes();
-        let hash = hash(name);
+        let hash = root_names::hash(name);
         let mut names = self.buffers.names.iter().rev();
         let found =
             names.find(|entry| entry.hash == hash && self.string_bytes(entry.node) == name)?;
         Some(found.node)
     }
 
-    /// True when one of the object's names, at most 64, occurs twice.
-    pub(super) fn has_duplicates(&self, object: u32) -> bool {
-        if object != ROOT {
-            return super::document::has_duplicates(self.names(object));
+    /// Whether one of the object's names occurs twice; `None` when there are too many of them for a quick answer.
+    pub(super) fn has_duplicates(&self, object: u32) -> Option<bool> {
+        if object == ROOT {
+            return root_names::is_any_repeated(&self.buffers.names, |node| {
+                self.string_bytes(node)
+            });
         }
-        let names = &self.buffers.names;
-        let mut seen = [0_u64; 4];
-        names.iter().enumerate().any(|(index, name)| {
-            // The two highest bits choose the word, the next six the bit.
-            let word = &mut seen[(name.hash >> 30) as usize];
-            let bit = 1 << (name.hash >> 24 & 63);
-            let may_be_one = *word & bit != 0;
-            *word |= bit;
-            // Most names have a bit of their own, so that few are ever compared.
-            may_be_one && {
-                let mut earlier = names.iter().take(index);
-                earlier.any(|other| {
-                    other.hash == name.hash
-                        && self.string_bytes(other.node) == self.string_bytes(name.node)
-                })
-            }
-        })
+        super::document::has_duplicates(self.names(object), self.len(object))
     }
 
     /// The names of an object's members, duplicates included; none of any other value.

@@ -3,7 +3,8 @@
 
 use forebay_core::limits::JSON_DEPTH_MAX;
 
-use super::{Buffers, Node, RootName, Shape, narrow};
+use super::root_names::RootName;
+use super::{Buffers, Node, Shape, narrow};
 use crate::eval::PayloadFault;
 use crate::json::source;
 use crate::json::string_scan::{any_end, plain_end};
