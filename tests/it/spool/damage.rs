@@ -234,3 +234,37 @@ fn damage_is_found_without_being_asked_for() -> Result<()> {
     expect_the_rest(&forebay, address, 160, lost)?;
     bed::stop(forebay)
 }
+
+/// What is being written, and what is stored and used again meanwhile, is no damage.
+#[test]
+fn a_check_beside_a_busy_writer_finds_nothing() -> Result<()> {
+    let address = free_address()?;
+    let data = TempDir::new()?;
+    let _streams = streams_at(address, data.path())?;
+    let forebay = with("spool", &address.to_string())?.start()?;
+    let url = format!("http://{}", forebay.admin());
+    let token = forebay.token_file().display().to_string();
+    let verify = ["verify", "--json", "--admin", &url, "--token-file", &token];
+    let mut checks = 0;
+    std::thread::scope(|scope| {
+        let publisher = scope.spawn(|| publish_large(&forebay, 0..300));
+        while !publisher.is_finished() {
+            let report = json_of(&spool(verify)?, 0)?;
+            ensure!(
+                report["damaged"] == 0 && report["unreadable"] == 0,
+                "{report:#}"
+            );
+            checks += 1;
+        }
+        publisher.join().expect("the publisher does not panic")
+    })?;
+    ensure!(checks > 1, "{checks} checks");
+    let metrics = bed::until_metrics(&forebay, "a drained spool", |metrics| {
+        metrics.sum("forebay_spool_unsettled_records", &[]) == 0.0
+    })?;
+    let value = |name: &str| metrics.value(name, &[]);
+    ensure!(value("forebay_spool_frames_damaged_total")? == 0.0);
+    ensure!(value("forebay_spool_records_lost_total")? == 0.0);
+    ensure!(value("forebay_spool_checks_total")? >= f64::from(checks));
+    bed::stop(forebay)
+}
