@@ -14,8 +14,9 @@
 //! | the counts of the conservation law | `counts` | no record is counted twice at any moment |
 //!
 //! What is not here: the queues themselves and the parked threads are crossbeam's and tokio's; figures that only
-//! metrics read, each a single atomic; the flags that end a thread, set before it is woken. The acknowledgement ring and
-//! the budget of the lanes belong to one thread each.
+//! metrics read, each a single atomic; the flags that end a thread, set before it is woken; the rules in force and the
+//! status of the log, which are published whole and wake nobody. The acknowledgement ring and the budget of the lanes
+//! belong to one thread each.
 //!
 //! Every model has mistakes that it must see, each planted in the code by its name: see [`Fault`].
 
