@@ -133,7 +133,11 @@ fn order(world: &World) -> Result<(), String> {
         for class in [Class::Log, Class::Direct] {
             let counts = |sent: &&Sent| {
                 let name = (sent.key.clone(), sent.number);
-                ledger.published[&name].class == class && !ledger.late.contains(&place(&name))
+                let published = &ledger.published[&name];
+                // What nothing is promised for may have been dropped before its device repeated it.
+                let repeated = published.sends > 1 && !published.answered;
+                let dropped = class == Class::Direct && repeated;
+                published.class == class && !dropped && !ledger.late.contains(&place(&name))
             };
             let stored = service.stored.iter().filter(counts);
             found += overtaken(stored, |name| &ledger.carried[&place(name)].requests)
