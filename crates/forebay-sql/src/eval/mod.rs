@@ -107,7 +107,7 @@ pub enum Selection {
 }
 
 /// Buffers that evaluations reuse; one per thread. After a few messages most evaluations allocate nothing: only names
-/// that occur twice in an object, objects of more than 64 members and compared objects do.
+/// that occur twice in an object and objects of very many members do.
 #[derive(Default)]
 pub struct Scratch {
     json: json::Buffers,

@@ -80,6 +80,7 @@ fn is_any_of_few_repeated<'n>(names: &[RootName], text: impl Fn(u32) -> &'n [u8]
     })
 }
 
+#[inline(never)]
 fn is_any_of_many_repeated<'n>(names: &[RootName], text: impl Fn(u32) -> &'n [u8]) -> Option<bool> {
     const SLOTS: usize = 2 * MANY;
     // Where a name stands in the row, counted from 1, in the slot that its hash says or in the next free one.
