@@ -198,7 +198,9 @@ impl Ledger {
     /// come before what their devices repeat.
     pub(super) fn lost_from_memory(&mut self, services: &[Service]) {
         for (name, published) in &self.published {
-            if published.class == Class::Log && !published.answered {
+            // The answer to a repeated one may have been that to the second.
+            let in_doubt = !published.answered || published.sends > 1;
+            if published.class == Class::Log && in_doubt {
                 let missing = |stream: &&usize| !services[**stream].copies.contains_key(name);
                 let streams = published.streams.iter().filter(missing);
                 self.late
