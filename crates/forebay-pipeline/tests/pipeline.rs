@@ -7,6 +7,8 @@
 
 #[path = "pipeline/error_actions.rs"]
 mod error_actions;
+#[path = "pipeline/replaced_rules.rs"]
+mod replaced_rules;
 
 use std::sync::Arc;
 use std::time::Duration;

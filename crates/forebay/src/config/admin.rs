@@ -1,5 +1,6 @@
 //! `[admin]`: the listener for AWS IoT's API, metrics and health, and who may call what there.
 
+use std::fs::File;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -60,7 +61,8 @@ impl Admin {
                 let place = Some(&written.origin);
                 read_file(&mut section, &written.value, place, AccessKeys::parse)
             }),
-            tokens: match token_file.exists() {
+            tokens: match named_tokens.is_some() && token_file.exists() || is_readable(&token_file)
+            {
                 true => {
                     let place = named_tokens.as_ref().map(|written| &written.origin);
                     read_file(&mut section, &token_file, place, Tokens::parse)
@@ -84,6 +86,12 @@ impl Admin {
         section.finish();
         admin
     }
+}
+
+/// Whether this user may read the file. Commands that only look at the configuration may belong to somebody else than
+/// the server, whose token is not theirs.
+fn is_readable(path: &Path) -> bool {
+    File::open(path).is_ok()
 }
 
 fn read_bind(section: &mut Section<'_>) -> (Option<SocketAddr>, Option<Origin>) {

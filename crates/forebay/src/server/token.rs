@@ -1,8 +1,8 @@
 //! The admin token that is made at first start: no password is ever built in.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use forebay_admin::Tokens;
@@ -19,7 +19,7 @@ pub(super) fn make(path: &Path) -> io::Result<Tokens> {
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     if let Some(dir) = path.parent() {
-        fs::create_dir_all(dir)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     }
     let mut file = OpenOptions::new()
         .write(true)
@@ -33,6 +33,7 @@ pub(super) fn make(path: &Path) -> io::Result<Tokens> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
@@ -44,6 +45,11 @@ mod tests {
         make(&path).unwrap();
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+        let parent = path.parent().unwrap();
+        assert_eq!(
+            fs::metadata(parent).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
         let first = fs::read_to_string(&path).unwrap();
         assert_eq!(first.trim().len(), 64);
         assert_eq!(
