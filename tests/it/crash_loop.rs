@@ -1,6 +1,7 @@
 //! Starts that fail again and again: what the fourth does, and what it leaves alone.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
@@ -8,7 +9,8 @@ use forebay_tests::forebay::{Builder, Forebay};
 use forebay_tests::kinesis;
 use forebay_tests::mqtt::{Client, Publish, Version};
 use forebay_tests::process::{Finished, Process};
-use forebay_tests::streams::{StreamServer, free_address};
+use forebay_tests::streams::{StreamServer, lasting_address};
+use forebay_tests::wait;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -17,6 +19,10 @@ use crate::bed::{self, LIMIT};
 const STREAM: &str = "kept";
 /// Decoding a frame of the spool that contains its value panics.
 const UNDECODABLE: &str = "FOREBAY_TEST_UNDECODABLE";
+const POISON: &str = "a poisonous one";
+/// What a start says that leaves such a frame out.
+const LEFT_OUT: &str =
+    "starts fail while they decode this frame of the spool: it is put into quarantine";
 /// What the starts that failed leave behind.
 const RECORD: &str = "data/failed-starts.json";
 /// A panic that ends the process.
@@ -39,6 +45,12 @@ fn start(builder: &Builder) -> Result<Finished> {
     builder.run_to_end()
 }
 
+/// The same on the data directory of another.
+fn on_data_of(folder: &Path, endpoint: &str) -> Result<Builder> {
+    let data = folder.join("data").display().to_string();
+    Ok(builder(endpoint)?.set("server.data_dir", &format!("{data:?}")))
+}
+
 fn expect(finished: &Finished, code: i32, parts: &[&str]) -> Result<()> {
     ensure!(finished.code() == Some(code), "not {code}: {finished:?}");
     for part in parts {
@@ -55,6 +67,14 @@ fn record(folder: &Path) -> Result<Value> {
     serde_json::from_str(&text).context(text)
 }
 
+/// The last failure that is remembered, of so many.
+fn last_failure(folder: &Path, count: usize) -> Result<Value> {
+    let kept = record(folder)?;
+    let failures = kept["failures"].as_array().context("no list")?;
+    ensure!(failures.len() == count, "{kept:#}");
+    Ok(failures[count - 1].clone())
+}
+
 /// Publishes each message and waits for its answer, so that each has a frame of its own.
 fn publish(forebay: &Forebay, messages: &[&str]) -> Result<()> {
     let mut client = Client::simple(forebay.mqtt(), Version::V5, "device")?;
@@ -63,6 +83,11 @@ fn publish(forebay: &Forebay, messages: &[&str]) -> Result<()> {
         ensure!(outcome.reason == 0, "{outcome:?}");
     }
     client.disconnect()
+}
+
+fn streams_at(address: SocketAddr, data: &Path) -> Result<StreamServer> {
+    let stream = format!("{STREAM}:1");
+    StreamServer::embedded_at(address, data, &["--limits", "off", "--stream", &stream])
 }
 
 /// What the stream holds when it has `count` records.
@@ -96,11 +121,7 @@ fn the_fourth_start_with_a_directory_that_cannot_be_read_gives_up_and_a_repaired
         expect(&finished, INPUT_OUTPUT, &["META"])?;
         ensure!(!finished.stderr.contains("giving up"), "{finished:?}");
     }
-    let kept = record(builder.folder())?;
-    ensure!(
-        kept["failures"].as_array().map(Vec::len) == Some(3),
-        "{kept:#}"
-    );
+    last_failure(builder.folder(), 3)?;
     for _ in 0..2 {
         let finished = start(&builder)?;
         let parts = [
@@ -112,11 +133,7 @@ fn the_fourth_start_with_a_directory_that_cannot_be_read_gives_up_and_a_repaired
         ];
         expect(&finished, INPUT_OUTPUT, &parts)?;
     }
-    let kept = record(builder.folder())?;
-    ensure!(
-        kept["failures"].as_array().map(Vec::len) == Some(3),
-        "{kept:#}"
-    );
+    last_failure(builder.folder(), 3)?;
 
     // Repaired, it starts at once and forgets.
     fs::remove_dir(&meta)?;
@@ -153,67 +170,89 @@ fn kills_are_no_failures() -> Result<()> {
 /// The frame at which three starts panicked costs its own record, which is kept for people to look at.
 #[test]
 fn a_frame_that_cannot_be_decoded_is_put_into_quarantine_by_the_fourth_start() -> Result<()> {
-    let address = free_address()?;
+    let address = lasting_address()?;
     let endpoint = format!("http://{address}");
     let first = builder(&endpoint)?.start()?;
-    publish(&first, &["one", "two", "a poisonous one", "four"])?;
+    publish(&first, &["one", "two", POISON, "four"])?;
     let folder = first.kill()?;
 
-    let poisoned = builder(&endpoint)?
-        .set(
-            "server.data_dir",
-            &format!("{:?}", folder.path().join("data").display().to_string()),
-        )
-        .env(UNDECODABLE, "a poisonous one");
+    let poisoned = on_data_of(folder.path(), &endpoint)?.env(UNDECODABLE, POISON);
     for count in 1..=3 {
-        let finished = start(&poisoned)?;
-        expect(&finished, PANICKED, &["is a trap"])?;
-        let kept = record(folder.path())?;
-        let failures = kept["failures"].as_array().context("no list")?;
-        ensure!(failures.len() == count, "{kept:#}");
-        ensure!(failures[count - 1]["phase"] == "decode", "{kept:#}");
+        expect(&start(&poisoned)?, PANICKED, &["is a trap"])?;
+        let last = last_failure(folder.path(), count)?;
         ensure!(
-            failures[count - 1]["frame"]["offset"].as_u64() > Some(0),
-            "{kept:#}"
+            last["phase"] == "decode" && last["in_thread"] == false,
+            "{last:#}"
         );
+        ensure!(last["frame"]["offset"].as_u64() > Some(0), "{last:#}");
     }
 
     let data = TempDir::new()?;
-    let streams = StreamServer::embedded_at(
-        address,
-        data.path(),
-        &["--limits", "off", "--stream", &format!("{STREAM}:1")],
-    )?;
+    let streams = streams_at(address, data.path())?;
     let forebay = poisoned.start()?;
     ensure!(stored(&streams, 3)? == ["one", "two", "four"]);
-    let said = forebay
-        .events("starts fail while they decode this frame of the spool: it is put into quarantine");
-    ensure!(said.len() == 1, "{said:?}");
+    ensure!(forebay.events(LEFT_OUT).len() == 1);
     let metrics = forebay.metrics()?;
     ensure!(metrics.value("forebay_spool_records_lost_total", &[])? == 1.0);
     ensure!(metrics.value("forebay_spool_frames_damaged_total", &[])? == 1.0);
     let files = quarantined(folder.path())?;
     ensure!(files.len() == 1, "{files:?}");
     let bytes = fs::read(&files[0])?;
-    ensure!(bytes.windows(15).any(|window| window == b"a poisonous one"));
+    let mut windows = bytes.windows(POISON.len());
+    ensure!(windows.any(|window| window == POISON.as_bytes()));
 
     // It goes on as if nothing had been, also after another kill.
     publish(&forebay, &["five"])?;
     ensure!(stored(&streams, 4)?.contains(&"five".to_owned()));
-    let poisoned_folder = forebay.kill()?;
-    let again = builder(&endpoint)?
-        .set(
-            "server.data_dir",
-            &format!("{:?}", folder.path().join("data").display().to_string()),
-        )
-        .env(UNDECODABLE, "a poisonous one")
-        .start()?;
-    drop(poisoned_folder);
-    ensure!(
-        again
-            .metrics()?
-            .value("forebay_spool_records_lost_total", &[])?
-            == 0.0
-    );
+    forebay.kill()?;
+    let again = on_data_of(folder.path(), &endpoint)?.env(UNDECODABLE, POISON);
+    let again = again.start()?;
+    let metrics = again.metrics()?;
+    ensure!(metrics.value("forebay_spool_records_lost_total", &[])? == 0.0);
     bed::stop(again)
+}
+
+/// A frame in a segment that a start does not read is met by the thread that reads the backlog, with clients served or not yet.
+#[test]
+fn a_frame_that_ends_processes_that_serve_is_put_into_quarantine_as_well() -> Result<()> {
+    // More than the first segment takes, which is a small one.
+    const COUNT: usize = 6;
+    let address = lasting_address()?;
+    let endpoint = format!("http://{address}");
+    let folder = TempDir::new()?;
+    let healthy = || {
+        let builder = on_data_of(folder.path(), &endpoint)?;
+        builder.set("shutdown.deadline", "\"1s\"").start()
+    };
+    let large = "x".repeat(900_000);
+    let mut messages = vec![large.as_str(); COUNT];
+    messages[1] = POISON;
+    let first = healthy()?;
+    publish(&first, &messages)?;
+    bed::stop(first)?;
+    // What a start finds unsealed it seals, for the next.
+    bed::stop(healthy()?)?;
+
+    let poisoned = on_data_of(folder.path(), &endpoint)?.env(UNDECODABLE, POISON);
+    for count in 1..=3 {
+        expect(&start(&poisoned)?, PANICKED, &["is a trap"])?;
+        let last = last_failure(folder.path(), count)?;
+        ensure!(
+            last["phase"] == "decode" && last["in_thread"] == true,
+            "{last:#}"
+        );
+    }
+    let data = TempDir::new()?;
+    let streams = streams_at(address, data.path())?;
+    let forebay = poisoned.start()?;
+    ensure!(forebay.events(LEFT_OUT).len() == 1);
+    ensure!(stored(&streams, COUNT - 1)? == vec![large; COUNT - 1]);
+    let metrics = bed::until_metrics(&forebay, "a drained spool", |metrics| {
+        metrics.sum("forebay_spool_unsettled_records", &[]) == 0.0
+    })?;
+    ensure!(metrics.value("forebay_spool_records_lost_total", &[])? == 1.0);
+    wait::until_true("a quarantined frame", LIMIT, || {
+        Ok(quarantined(folder.path())?.len() == 1)
+    })?;
+    bed::stop(forebay)
 }
