@@ -9,6 +9,7 @@ mod crash_loop;
 mod crashes;
 mod data_api;
 mod end_to_end;
+mod error_actions;
 mod failed_disk;
 mod foreign_clients;
 mod malformed;

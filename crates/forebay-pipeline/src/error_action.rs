@@ -27,14 +27,14 @@ const CONTEXT_OVERHEAD_BYTES: usize = 128;
 
 /// Flag in the first byte of a context's fields: configuration errors fail the record at once.
 const TAKES_CONFIGURATION_ERRORS: u8 = 1;
+/// Flag beside it: the record is the document of an error action.
+const IS_DOCUMENT: u8 = 2;
 
 /// What a record has to do with error actions.
 #[derive(Debug, Default)]
 pub struct ErrorRole {
     /// What is to happen when the record fails for good; `None`: nothing but counting.
     pub(crate) context: Option<Arc<ErrorContext>>,
-    /// It is the document of an error action.
-    pub(crate) is_document: bool,
     /// The failed record that this one answers for, with others that the error action produced.
     pub(crate) handover: Option<Arc<Handover>>,
 }
@@ -45,7 +45,15 @@ impl ErrorRole {
         Self::read_back(giving_up(""))
     }
 
-    /// The role of a record that was read back from the log.
+    /// The role of the document of an error action.
+    pub(crate) fn document(rule: &str) -> Box<Self> {
+        Self::read_back(Arc::new(ErrorContext {
+            fields: fields(rule, IS_DOCUMENT, None),
+            ..ErrorContext::default()
+        }))
+    }
+
+    /// The role of a record that goes with this context, or that came back from the log with it.
     pub(crate) fn read_back(context: Arc<ErrorContext>) -> Box<Self> {
         Box::new(Self {
             context: Some(context),
@@ -53,11 +61,20 @@ impl ErrorRole {
         })
     }
 
+    /// It is the document of an error action.
+    pub(crate) fn is_document(&self) -> bool {
+        self.has(IS_DOCUMENT)
+    }
+
     pub(crate) fn takes_configuration_errors(&self) -> bool {
-        self.context.as_ref().is_some_and(|context| {
-            let flags = context.fields.first().copied().unwrap_or_default();
-            flags & TAKES_CONFIGURATION_ERRORS != 0
-        })
+        self.has(TAKES_CONFIGURATION_ERRORS)
+    }
+
+    fn has(&self, flag: u8) -> bool {
+        let fields = self.context.as_ref().map(|context| &context.fields);
+        fields
+            .and_then(|fields| fields.first())
+            .is_some_and(|flags| flags & flag != 0)
     }
 
     /// Bytes that a record is charged for it.
@@ -76,18 +93,10 @@ pub(crate) fn context_bytes(context: &ErrorContext) -> u32 {
 
 /// The fields of a context: a byte of flags, the rule's name with its length before it, and the evaluated fields of the
 /// error action where the rule has one. The name is there because the rule may be gone when they are read back.
-pub(crate) fn fields(
-    rule: &str,
-    takes_configuration_errors: bool,
-    target: Option<&ErrorTarget>,
-) -> Bytes {
+fn fields(rule: &str, flags: u8, target: Option<&ErrorTarget>) -> Bytes {
     let target = target.map(ErrorTarget::encode).unwrap_or_default();
     let mut fields = BytesMut::with_capacity(2 + rule.len() + target.len());
-    fields.put_u8(if takes_configuration_errors {
-        TAKES_CONFIGURATION_ERRORS
-    } else {
-        0
-    });
+    fields.put_u8(flags);
     fields.put_u8(u8::try_from(rule.len()).expect("names of rules have at most 128 bytes"));
     fields.put_slice(rule.as_bytes());
     fields.put_slice(&target);
@@ -97,9 +106,23 @@ pub(crate) fn fields(
 /// The context of a rule without an error action whose records do not wait for a stream that has to be mended.
 pub(crate) fn giving_up(rule: &str) -> Arc<ErrorContext> {
     Arc::new(ErrorContext {
-        fields: fields(rule, true, None),
+        fields: fields(rule, TAKES_CONFIGURATION_ERRORS, None),
         ..ErrorContext::default()
     })
+}
+
+/// The fields of a context of a rule with an error action.
+pub(crate) fn watched_fields(
+    rule: &str,
+    takes_configuration_errors: bool,
+    target: &ErrorTarget,
+) -> Bytes {
+    let flags = if takes_configuration_errors {
+        TAKES_CONFIGURATION_ERRORS
+    } else {
+        0
+    };
+    fields(rule, flags, Some(target))
 }
 
 /// The name of the rule and the encoded fields of its error action.

@@ -386,7 +386,7 @@ impl Intake {
             let charge = Record::charge_for(output.data.len(), output.partition_key.len())
                 .saturating_add(of_role);
             // A document speaks for a record that had its room; it comes of what one payload may be.
-            let is_document = role.as_ref().is_some_and(|role| role.is_document);
+            let is_document = role.as_ref().is_some_and(|role| role.is_document());
             if u64::from(charge) > *left && !is_document {
                 self.tally.over_limit(number);
                 self.fail_unadmitted(number, role, output, FailureReason::RecordTooLarge);

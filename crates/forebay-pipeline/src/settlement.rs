@@ -207,7 +207,7 @@ impl Settlement {
     }
 
     fn settle_role(&mut self, rule: u32, role: ErrorRole, failed: bool) {
-        if role.is_document {
+        if role.is_document() {
             let counters = &self.known.entry(rule, &self.shared.rules).counters;
             counters.error_action("kinesis", failed).increment(1);
         } else {

@@ -58,6 +58,15 @@ struct Chain {
     republished: usize,
 }
 
+/// The rule whose error action is to run.
+#[derive(Debug, Clone, Copy)]
+struct Subject<'a> {
+    /// Its index in the set; `NO_INDEX` where it may have gone.
+    index: u32,
+    number: u32,
+    name: &'a str,
+}
+
 /// The error action of a rule that ran on the message in hand.
 struct Armed {
     rule: u32,
@@ -80,7 +89,11 @@ impl Intake {
         for failed in std::mem::take(&mut self.unadmitted) {
             let target = error_action::target(&failed.context);
             let document = document_of(&failed.context, &failed.data, &failed.failure);
-            let rule = (failed.rule, failed.number);
+            let rule = Subject {
+                index: failed.rule,
+                number: failed.number,
+                name: error_action::rule_name(&failed.context),
+            };
             self.hand_document(rule, target.as_ref(), document, 0, &mut chain);
         }
         self.run_chain(chain, timestamp_ms);
@@ -157,7 +170,11 @@ impl Intake {
                 continue;
             };
             let document = document_of(&armed.context, message.payload, &failure);
-            let rule = (rule, self.rules.numbers[rule as usize]);
+            let rule = Subject {
+                index: rule,
+                number: self.rules.numbers[rule as usize],
+                name: error_action::rule_name(&armed.context),
+            };
             self.hand_document(rule, Some(&armed.target), document, hop, chain);
         }
     }
@@ -190,7 +207,7 @@ impl Intake {
                         .source_ip
                         .map(|address| address.to_string())
                         .unwrap_or_default(),
-                    fields: error_action::fields(compiled.name(), fails_at_once, Some(&target)),
+                    fields: error_action::watched_fields(compiled.name(), fails_at_once, &target),
                     payload: (!is_payload).then(|| kept(message.payload)),
                 };
                 Armed {
@@ -202,10 +219,10 @@ impl Intake {
         armed.collect()
     }
 
-    /// Gives a document to the error action of its rule, which is known by its index and its number.
+    /// Gives a document to the error action of its rule.
     fn hand_document(
         &mut self,
-        (rule, number): (u32, u32),
+        rule: Subject<'_>,
         target: Option<&ErrorTarget>,
         document: Bytes,
         hop: u8,
@@ -217,19 +234,15 @@ impl Intake {
                 partition_key,
             }) => {
                 chain.records.push(OutputRecord {
-                    rule,
+                    rule: rule.index,
                     stream: stream.clone(),
                     partition_key: partition_key.clone(),
                     explicit_hash_key: None,
                     data: document,
                 });
-                let role = ErrorRole {
-                    is_document: true,
-                    ..ErrorRole::default()
-                };
                 chain.plans.push(Plan {
-                    role: Some(Box::new(role)),
-                    number: (rule == NO_INDEX).then_some(number),
+                    role: Some(ErrorRole::document(rule.name)),
+                    number: (rule.index == NO_INDEX).then_some(rule.number),
                 });
             }
             Some(ErrorTarget::Republish {
@@ -245,13 +258,13 @@ impl Intake {
                     properties: properties.clone(),
                 };
                 chain.next.push_back((message, hop + 1));
-                self.tally.error_action(number, "republish", false);
+                self.tally.error_action(rule.number, "republish", false);
             }
             Some(ErrorTarget::Republish { .. }) => {
-                self.tally.error_action(number, "republish", true)
+                self.tally.error_action(rule.number, "republish", true)
             }
             Some(ErrorTarget::Unusable { .. }) | None => {
-                self.tally.error_action(number, "kinesis", true);
+                self.tally.error_action(rule.number, "kinesis", true);
             }
         }
     }
@@ -324,7 +337,11 @@ impl Intake {
         self.follow_rules();
         let mut chain = Chain::default();
         let target = error_action::target(&context);
-        let rule = (NO_INDEX, record.rule);
+        let rule = Subject {
+            index: NO_INDEX,
+            number: record.rule,
+            name: error_action::rule_name(&context),
+        };
         self.hand_document(rule, target.as_ref(), document, 0, &mut chain);
         self.run_chain(chain, wall_ms);
         let (ack, _) = self.strictest(record.ack, record.ack);
@@ -377,7 +394,7 @@ impl Intake {
         reason: FailureReason,
     ) {
         let Some(role) = role else { return };
-        if role.is_document {
+        if role.is_document() {
             return self.tally.error_action(number, "kinesis", true);
         }
         if let Some(context) = role
