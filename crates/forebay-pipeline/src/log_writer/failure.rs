@@ -28,8 +28,12 @@ impl<F: Fs> LogWriter<F> {
         self.bypass(dealer, now);
     }
 
+    /// Sends what cannot be written the way of mode `stored`, where that is wanted. Not while the end of what an earlier
+    /// run wrote is uncertain: its records may have been answered, are older than everything that comes now, and cannot
+    /// be read before the disk is well. What went ahead of them would overtake them.
     fn bypass(&mut self, dealer: &mut Dealer, now: Time) {
-        if self.shared.config.on_spool_failure == OnSpoolFailure::Stored {
+        let wanted = self.shared.config.on_spool_failure == OnSpoolFailure::Stored;
+        if wanted && (self.frame_is_held || self.spool.uncertain().is_none()) {
             self.fall_back(dealer, now);
         }
     }
