@@ -64,8 +64,8 @@ struct InFlight {
 pub(super) struct Ledger {
     pub(super) published: BTreeMap<Name, Published>,
     pub(super) carried: BTreeMap<(usize, Name), Carried>,
-    /// Records whose first copy may come behind newer ones: it was on its way when the process died that sent it, or it
-    /// went past the log and died with the process.
+    /// Records whose first copy may come behind newer ones: it was on its way when the process died that sent it or when
+    /// the record was given up, or it went past the log and died with the process.
     pub(super) late: BTreeSet<(usize, Name)>,
     /// Inversions that the sender counted, and those whose answer it never got.
     pub(super) inversions: usize,
@@ -206,6 +206,16 @@ impl Ledger {
                 self.late
                     .extend(streams.map(|stream| (*stream, name.clone())));
             }
+        }
+    }
+
+    /// A record that nothing was promised for was given up: its deadline has passed, or newer ones needed its room.
+    /// They do not wait for it any more, and an attempt of which nobody heard may still land, behind them.
+    pub(super) fn given_up(&mut self, stream: usize, record: &Sent, copies: &BTreeMap<Name, u64>) {
+        let place = (stream, name_of(record));
+        let is_unclear = self.carried.get(&place).is_some_and(|it| it.unclear > 0);
+        if is_unclear && !copies.contains_key(&place.1) {
+            self.late.insert(place);
         }
     }
 

@@ -266,8 +266,16 @@ impl Sender {
             self.settlement.stored(&driven.stream, entry.record);
         }
         for (entry, reason) in asked.failed {
-            if entry.record.ack != AckMode::Accept {
-                let record = sent(&entry.record);
+            let record = sent(&entry.record);
+            let (name, number) = (STREAMS[index], record.number);
+            site.line(format_args!(
+                "{name} loses {:?} {number}: {reason:?}",
+                record.key
+            ));
+            if entry.record.ack == AckMode::Accept {
+                let stored = &site.services[index].copies;
+                site.ledger.given_up(index, &record, stored);
+            } else {
                 let failed = format!("{record:?}: {reason:?}");
                 site.ledger.failed.push(failed);
             }
