@@ -373,11 +373,13 @@ impl Process {
         }
         for released in drained.released {
             let device = &mut devices[released.connection as usize];
-            ids.completed(&device.client_id, released.packet_id);
             site.met.released += 1;
+            // Nobody hears the answer to a connection that is gone: its client begins anew, and may have published
+            // with the id again in what became durable together with the release.
             if device.generation != released.generation {
                 continue;
             }
+            ids.completed(&device.client_id, released.packet_id);
             if let Some(connection) = &mut device.connection {
                 connection.ids.remove(&released.packet_id);
                 let completion = Arrival::Completion(released.packet_id);
