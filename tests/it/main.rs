@@ -12,6 +12,7 @@ mod end_to_end;
 mod error_actions;
 mod failed_disk;
 mod foreign_clients;
+mod foreign_page;
 mod malformed;
 mod protocol;
 mod recordings;

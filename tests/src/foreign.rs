@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::process;
 
-/// A command that starts `name`: `aws`, `ministack`, `mosquitto_pub`, `mosquitto_sub`, `node` or
+/// A command that starts `name`: `aws`, `chromium`, `ministack`, `mosquitto_pub`, `mosquitto_sub`, `node` or
 /// `python`. Credentials are set to something that no real service accepts.
 ///
 /// # Errors

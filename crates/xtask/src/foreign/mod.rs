@@ -57,6 +57,7 @@ pub(crate) fn ensure(workspace: &Workspace) -> Result<()> {
     let sources = workspace.root.join("tests").join("foreign");
     let mut tools = BTreeMap::new();
     debian::mosquitto_clients(&folder.join("debian"), &mut tools)?;
+    debian::browser(&folder.join("browser"), &mut tools)?;
     python::packages(&sources, &folder.join("python"), &mut tools)?;
     node::packages(&sources, &folder.join("node"), &mut tools)?;
 
