@@ -9,7 +9,7 @@ use forebay_core::{
     ShardMap, Time,
 };
 use forebay_metrics::Registry;
-use forebay_pipeline::{Pipeline, PipelineConfig, Record, SinkEvent, StreamId};
+use forebay_pipeline::{Attempts, Pipeline, PipelineConfig, Record, SinkEvent, StreamId};
 use forebay_rules::{RuleDocument, RuleLimits, RuleSet, RuleSettings};
 
 /// A pipeline with one rule that forwards everything to stream `s`.
@@ -86,6 +86,7 @@ pub(crate) fn record(seq: u64, key: &str, data: &[u8], now: Time) -> Record {
         charge: Record::charge_for(data.len(), key.len()),
         ends_publish: true,
         error: None,
+        attempts: Attempts::default(),
     }
 }
 

@@ -27,7 +27,7 @@ use crate::shared::{IdEvent, Released, Shared, Staged, Wake};
 use crate::stream_cache::StreamCache;
 use crate::tally::Tally;
 use crate::waiting::{Blocked, Needs, Parked, Taken, WaitingList, reserve};
-use crate::{FailureReason, OverloadStage, Record, StreamId};
+use crate::{Attempts, FailureReason, OverloadStage, Record, StreamId};
 
 /// Payloads below this are copied out of the connection's read buffer when they are staged: a slice of 256 bytes would
 /// keep the whole buffer alive for as long as the record waits.
@@ -440,6 +440,7 @@ impl Intake {
                 charge,
                 ends_publish: false,
                 error: role,
+                attempts: Attempts::default(),
             });
         }
         drop(planned);

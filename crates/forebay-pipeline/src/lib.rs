@@ -65,7 +65,7 @@ pub use lane::{Lane, LaneTable};
 pub use log_status::{
     LogCheckProgress, LogCheckReport, LogCheckStatus, LogCondition, LogStatus, OverloadStage,
 };
-pub use record::{RECORD_OVERHEAD_BYTES, Record};
+pub use record::{Attempts, RECORD_OVERHEAD_BYTES, Record};
 pub use rule_book::TooManyRuleNames;
 pub use sequencer::{LogResult, LogTask, Sequencer};
 pub use sequencer_thread::SequencerThread;

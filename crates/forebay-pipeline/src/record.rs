@@ -52,6 +52,18 @@ pub struct Record {
     pub ends_publish: bool,
     /// What it has to do with error actions; few records have anything.
     pub error: Option<Box<ErrorRole>>,
+    /// What was tried before it was given back for other lanes. Only a record that is not in the log has it: one that
+    /// is in the log is read back from there.
+    pub attempts: Attempts,
+}
+
+/// The history of a record's attempts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Attempts {
+    /// Requests that have carried it.
+    pub requests: u32,
+    /// One of them ended without a known outcome: the record may be stored already.
+    pub ambiguous: bool,
 }
 
 impl Record {

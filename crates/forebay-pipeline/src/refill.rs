@@ -21,7 +21,7 @@ use crate::log_damage::LogDamage;
 use crate::mutation::Mutation;
 use crate::rule_book::RETIRED;
 use crate::shared::Shared;
-use crate::{ErrorRole, Record, Stream};
+use crate::{Attempts, ErrorRole, Record, Stream};
 
 /// Segments that one pass reads: between passes lanes that wait get their turn.
 const SEGMENTS_PER_PASS: usize = 1;
@@ -413,5 +413,6 @@ fn read_back(
         charge,
         ends_publish: true,
         error: record.error.map(ErrorRole::read_back),
+        attempts: Attempts::default(),
     }
 }

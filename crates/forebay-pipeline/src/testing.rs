@@ -9,7 +9,7 @@ use forebay_rules::{RuleLimits, RuleSet};
 
 use crate::rule_book::RuleBook;
 use crate::shared::Shared;
-use crate::{PipelineConfig, Record, Stream, StreamId};
+use crate::{Attempts, PipelineConfig, Record, Stream, StreamId};
 
 /// What the ends of a pipeline without rules share.
 pub(crate) fn shared(config: PipelineConfig) -> Arc<Shared> {
@@ -45,6 +45,7 @@ pub(crate) fn record(stream: StreamId, ack: AckMode) -> Record {
         ticket: None,
         charge: 1,
         error: None,
+        attempts: Attempts::default(),
         ends_publish: true,
     }
 }

@@ -19,9 +19,9 @@ pub struct Entry {
 impl Entry {
     pub(super) fn new(record: Record) -> Self {
         Self {
+            attempts: record.attempts.requests,
+            ambiguous: record.attempts.ambiguous,
             record,
-            attempts: 0,
-            ambiguous: false,
         }
     }
 

@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use forebay_core::{Ordering, ShardMap, Time};
-use forebay_pipeline::{FailureReason, LaneTable, Record};
+use forebay_pipeline::{Attempts, FailureReason, LaneTable, Record};
 
 pub use self::entry::{Closed, Entry, Part, Request, RequestId};
 use self::hold::Hold;
@@ -178,24 +178,6 @@ impl Permits {
     }
 }
 
-/// What a record keeps when it goes back to the pipeline and comes again through other lanes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Identity {
-    /// Its number in the log: it is read back from there and dealt under another sequence number.
-    Log(u64),
-    /// Its sequence number.
-    Dealt(u64),
-}
-
-impl Identity {
-    fn of(record: &Record) -> Self {
-        match record.in_log {
-            true => Self::Log(record.log),
-            false => Self::Dealt(record.seq),
-        }
-    }
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// There are no lanes: the map is not known, or everything was given back and the new lanes are on their way.
@@ -235,8 +217,9 @@ pub struct Aggregator {
     starved: bool,
     /// Earliest deadline of a queued record, as far as it is known.
     expiry_due: Time,
-    /// Attempts and ambiguity of records that were given back for a new map.
-    histories: BTreeMap<Identity, (u32, bool)>,
+    /// The attempts of records that were given back for a new map, by their numbers in the log: they are read back from
+    /// there, while the others carry theirs.
+    histories: BTreeMap<u64, Attempts>,
     /// Records of the log with lower numbers are those of earlier processes.
     inherited_below: u64,
     /// When [`poll`](Self::poll) has something to do again.
@@ -387,10 +370,15 @@ impl Aggregator {
         debug_assert!(self.can_give_back());
         let mut entries: Vec<Entry> = self.lanes.iter_mut().flat_map(LaneState::drain).collect();
         entries.sort_unstable_by_key(|entry| entry.record.seq);
-        for entry in &entries {
-            if entry.attempts > 0 {
-                let history = (entry.attempts, entry.ambiguous);
-                self.histories.insert(Identity::of(&entry.record), history);
+        for entry in &mut entries {
+            let attempts = Attempts {
+                requests: entry.attempts,
+                ambiguous: entry.ambiguous,
+            };
+            if !entry.record.in_log {
+                entry.record.attempts = attempts;
+            } else if attempts.requests > 0 {
+                self.histories.insert(entry.record.log, attempts);
             }
         }
         self.phase = Phase::Waiting;
@@ -468,12 +456,12 @@ impl Aggregator {
         let lane = &mut self.lanes[index];
         for record in batch {
             let mut entry = Entry::new(record);
-            if !self.histories.is_empty()
-                && let Some((attempts, ambiguous)) =
-                    self.histories.remove(&Identity::of(&entry.record))
+            if entry.record.in_log
+                && !self.histories.is_empty()
+                && let Some(attempts) = self.histories.remove(&entry.record.log)
             {
-                entry.attempts = attempts;
-                entry.ambiguous = ambiguous;
+                entry.attempts = attempts.requests;
+                entry.ambiguous = attempts.ambiguous;
             }
             if entry.len() > limit {
                 effects.failed(entry, &Failure::own(FailureReason::RecordTooLarge));

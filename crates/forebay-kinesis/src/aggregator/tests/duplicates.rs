@@ -77,3 +77,28 @@ fn a_lost_answer_is_remembered_of_records_that_come_back_from_the_log() {
     assert_eq!(stand.log.stored.len(), 3);
     assert_eq!((stand.log.inherited, stand.log.duplicates), (1, 2));
 }
+
+#[test]
+fn a_lost_answer_is_remembered_of_records_that_are_not_in_the_log() {
+    let mut stand = Stand::new(unlimited(), Ordering::Key, 1);
+    stand.feed(&["a", "b"]);
+    stand.poll();
+    stand.aggregator.change_map();
+    let first = stand.only().id;
+    stand.lose(first, CallFailure::Unclear);
+    let given_back = stand.aggregator.give_back();
+    // Where they waited for the log again, they come with other places in the order.
+    let again = given_back
+        .into_iter()
+        .zip(50..)
+        .map(|(record, seq)| Record { seq, ..record });
+    install(&mut stand.aggregator, stand.now, again.collect());
+    stand.poll();
+    while !stand.aggregator.is_idle() {
+        match stand.open().first().map(|sent| sent.id) {
+            Some(id) => stand.store_all(id),
+            None => stand.poll_when_due(),
+        }
+    }
+    assert_eq!((stand.log.stored.len(), stand.log.duplicates), (2, 2));
+}
