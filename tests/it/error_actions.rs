@@ -279,3 +279,51 @@ fn a_document_may_be_republished_to_the_broker() -> Result<()> {
     );
     bed.stop()
 }
+
+#[test]
+fn what_is_too_large_goes_to_the_error_action_and_what_is_undefined_does_not() -> Result<()> {
+    let bed = Bed::start(&["s:1", "errors:1"], |builder| {
+        let actions = [kinesis_action("s")];
+        let errors = kinesis_action("errors");
+        let four_times = "SELECT a, a AS b, a AS c, a AS d FROM 'dt/large'";
+        let undefined = "SELECT VALUE no.such.member FROM 'dt/undefined'";
+        builder
+            .rule("large", &document(four_times, &actions, &errors))?
+            .rule("undefined", &document(undefined, &actions, &errors))
+    })?;
+    let mut device = Client::simple(bed.forebay.mqtt(), Version::V5, "device")?;
+    let payload = json!({"a": "x".repeat(300 * 1024)}).to_string();
+    for topic in ["dt/undefined", "dt/large"] {
+        let outcome = device.publish(Publish::new(topic, payload.as_str(), 1))?;
+        ensure!(outcome.reason == 0, "{topic}: {outcome:?}");
+    }
+    let records = bed.records("errors")?;
+    ensure!(records.len() == 1, "{} documents", records.len());
+    let told = records[0].json()?;
+    ensure!(told["ruleName"] == "large", "{:#}", told["failures"]);
+    ensure!(told["base64OriginalPayload"] == STANDARD.encode(&payload));
+    ensure!(bed.records("s")?.is_empty());
+    bed.stop()
+}
+
+#[test]
+fn documents_wait_for_the_stream_of_an_error_action_that_is_not_there() -> Result<()> {
+    let bed = Bed::start(&[], |builder| with_failing_rules(builder.spooled()))?;
+    let mut device = Client::simple(bed.forebay.mqtt(), Version::V5, "device")?;
+    for topic in ["dt/template", "dt/missing"] {
+        let outcome = device.publish(Publish::new(topic, "x", 1))?;
+        ensure!(outcome.reason == 0, "{topic}: {outcome:?}");
+    }
+    let endpoint = bed.streams.endpoint();
+    kinesis::create_stream(&endpoint, "errors", 1)?;
+    let records = kinesis::read_until(&endpoint, "errors", 2, LIMIT)?;
+    let mut rules = BTreeSet::new();
+    for record in records {
+        rules.insert(record.json()?["ruleName"].to_string());
+    }
+    ensure!(
+        rules == BTreeSet::from(["\"missing\"".into(), "\"template\"".into()]),
+        "{rules:?}"
+    );
+    bed.stop()
+}
