@@ -11,7 +11,7 @@ use crate::checkpoint;
 use crate::damage::Copying;
 use crate::flush_timing::FlushTiming;
 use crate::segment::{Footer, Kind, PAGE, SegmentHeader};
-use crate::spool::{AHEAD_SEGMENTS, RESERVE_SEGMENTS, Spare, Spool};
+use crate::spool::{AHEAD_SEGMENTS, RESERVE_SEGMENTS, Spare, Spool, Unsure};
 use crate::wire::{narrow, write_all};
 
 /// Bytes that are zeroed by one job, so that the thread that runs them can pace itself.
@@ -32,6 +32,8 @@ pub struct Job<T> {
 #[derive(Debug)]
 enum Work<T> {
     Checkpoint {
+        /// What must be certain first.
+        unsure: Option<Arc<Unsure>>,
         path: PathBuf,
         bytes: Vec<u8>,
         at: usize,
@@ -75,6 +77,8 @@ enum Outcome<T> {
         at: usize,
         generation: u64,
         next_frame: u64,
+        /// The one before could not be made certain: nothing was written into this one's file.
+        untouched: bool,
         result: Result<(), FsError>,
     },
     Seal(Result<(), FsError>),
@@ -129,17 +133,24 @@ impl<T: forebay_core::FsFile> Job<T> {
     fn run_with<F: Fs<File = T>>(self, fs: &F, clock: Option<&dyn Clock>) -> Done<T> {
         let outcome = match self.work {
             Work::Checkpoint {
+                unsure,
                 path,
                 bytes,
                 at,
                 generation,
                 next_frame,
-            } => Outcome::Checkpoint {
-                at,
-                generation,
-                next_frame,
-                result: checkpoint::write(fs, &path, &bytes),
-            },
+            } => {
+                let certain = unsure.map_or(Ok(()), |unsure| {
+                    checkpoint::write(fs, &unsure.path, &unsure.bytes)
+                });
+                Outcome::Checkpoint {
+                    at,
+                    generation,
+                    next_frame,
+                    untouched: certain.is_err(),
+                    result: certain.and_then(|()| checkpoint::write(fs, &path, &bytes)),
+                }
+            }
             Work::Seal { file, offset, page } => Outcome::Seal(seal(&*file, &page, offset)),
             Work::TimeFlushes { dir } => Outcome::TimeFlushes(
                 clock
@@ -291,9 +302,13 @@ impl<F: Fs> Spool<F> {
         self.changed = false;
         self.checkpointed_at = now;
         let [(a, _), (b, _)] = self.checkpoints;
-        let at = usize::from(b < a);
+        let at = match &self.unsure {
+            Some(unsure) => 1 - unsure.at,
+            None => usize::from(b < a),
+        };
         let checkpoint = self.snapshot();
         Some(Work::Checkpoint {
+            unsure: self.unsure.clone(),
             path: self.config.dir.join(checkpoint::NAMES[at]),
             bytes: checkpoint.encode(),
             at,
@@ -419,21 +434,29 @@ impl<F: Fs> Spool<F> {
                 at,
                 generation,
                 next_frame,
+                untouched,
                 result,
-            } => match result {
-                Ok(()) => {
-                    self.checkpoints[at] = (generation, next_frame);
-                    self.counters.checkpoints += 1;
-                    self.release_settled();
+            } => {
+                if !untouched && let Some(certain) = self.unsure.take() {
+                    self.checkpoints[certain.at] = (certain.generation, certain.next_frame);
                 }
-                Err(_) => {
-                    // What that file holds is unknown now; the other one is as it was.
-                    self.checkpoints[at] = (0, 0);
-                    self.changed = true;
-                    self.checkpoint_wanted = true;
-                    self.checkpoint_at = now + RETRY_DELAY;
+                match result {
+                    Ok(()) => {
+                        self.checkpoints[at] = (generation, next_frame);
+                        self.counters.checkpoints += 1;
+                        self.release_settled();
+                    }
+                    Err(_) => {
+                        if !untouched {
+                            // What that file holds is unknown now; the other one is as it was.
+                            self.checkpoints[at] = (0, 0);
+                        }
+                        self.changed = true;
+                        self.checkpoint_wanted = true;
+                        self.checkpoint_at = now + RETRY_DELAY;
+                    }
                 }
-            },
+            }
             // A segment without a footer is read at the next start instead.
             Outcome::Seal(_) => {}
             // A device that cannot be measured shows that elsewhere.

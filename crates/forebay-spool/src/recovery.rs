@@ -22,7 +22,7 @@ use crate::open_ids::OpenIds;
 use crate::progress::{FramePlace, OpenPhase};
 use crate::replay::{Log, Replay};
 use crate::segment::PAGE;
-use crate::spool::{Pending, Spare, Spool};
+use crate::spool::{Pending, Spare, Spool, Unsure};
 use crate::stat::Counters;
 use crate::wire::{narrow, round_up, wide, write_all};
 
@@ -148,6 +148,7 @@ impl<F: Fs> Spool<F> {
             delta_counts: DeltaCounts::default(),
             counters: Counters::default(),
             checkpoints: [(0, 0); 2],
+            unsure: None,
             generation: newest.map_or(0, |newest| newest.generation),
             checkpoint_wanted: true,
             changed: true,
@@ -329,18 +330,26 @@ impl<F: Fs> Spool<F> {
         }
     }
 
-    /// Makes certain that the newest checkpoint is on disk, before the other file is written.
+    /// Makes certain that the newest checkpoint is on disk, before the other file is written. Where that fails, it is
+    /// tried again with the next checkpoint.
     fn rewrite_checkpoint(&mut self, loaded: &Loaded) {
         let [Some((a, _)), Some((b, _))] = loaded else {
             return;
         };
         let at = usize::from(b.generation > a.generation);
-        let Some((_, bytes)) = &loaded[at] else {
+        let Some((newest, bytes)) = &loaded[at] else {
             return;
         };
         let path = self.config.dir.join(checkpoint::NAMES[at]);
         if checkpoint::write(&*self.fs, &path, bytes).is_err() {
             self.checkpoints[at] = (0, 0);
+            self.unsure = Some(Arc::new(Unsure {
+                at,
+                generation: newest.generation,
+                next_frame: newest.next_frame,
+                path,
+                bytes: bytes.clone(),
+            }));
         }
     }
 }

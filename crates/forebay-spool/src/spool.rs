@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -90,6 +91,17 @@ pub(crate) struct Pending {
     pub(crate) error: Option<FsError>,
 }
 
+/// A checkpoint that was read and may not be on disk.
+#[derive(Debug)]
+pub(crate) struct Unsure {
+    /// Which of the two files it is in.
+    pub(crate) at: usize,
+    pub(crate) generation: u64,
+    pub(crate) next_frame: u64,
+    pub(crate) path: PathBuf,
+    pub(crate) bytes: Vec<u8>,
+}
+
 /// A group that is durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Commit {
@@ -147,6 +159,9 @@ pub struct Spool<F: Fs> {
 
     /// Generation and next frame number of the checkpoint in each of the two files; zero when there is none.
     pub(crate) checkpoints: [(u64, u64); 2],
+    /// The newest checkpoint, from an opening that could not make certain that it is on disk. Only the same bytes may be
+    /// written over it: a newer one that is torn there would take what it alone says is settled.
+    pub(crate) unsure: Option<Arc<Unsure>>,
     pub(crate) generation: u64,
     pub(crate) checkpoint_wanted: bool,
     pub(crate) changed: bool,

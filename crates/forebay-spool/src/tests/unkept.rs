@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use forebay_core::{SeededEntropy, Time};
 
@@ -102,6 +103,53 @@ fn what_is_settled_is_kept_again_once_the_disk_takes_it() {
         1,
         "the second record is owed"
     );
+}
+
+#[test]
+fn what_the_newest_checkpoint_alone_says_survives_a_start_on_a_failing_disk() {
+    for seed in 0..20 {
+        let disk = SimDisk::new(seed, 64 << 20);
+        let (mut spool, _) = open(&disk);
+        let mut now = Time::ZERO;
+        let mut entropy = SeededEntropy::new(7);
+        let mut group = Group::new();
+        (0..20).for_each(|publish| group.push(&record(&mut entropy, publish)));
+        let first = spool.append(&mut group, now).unwrap().first_seq;
+        work(&mut spool, &disk, &mut now);
+        // A clean end: no frame says that the record is settled.
+        spool.settle([first], now);
+        checkpoint(&mut spool, &disk, &mut now);
+        drop(spool);
+        disk.power_cut();
+        disk.set_faults(Faults {
+            write: 10_000,
+            ..Faults::default()
+        });
+        let (mut spool, found) = open(&disk);
+        assert_eq!(found.records, 19);
+        for seq in first + 1..first + 20 {
+            spool.settle([seq], now);
+            checkpoint(&mut spool, &disk, &mut now);
+        }
+        drop(spool);
+        disk.power_cut();
+        disk.set_faults(Faults::default());
+        let (mut spool, found) = open(&disk);
+        let found = (found.records, found.checkpoints_unusable);
+        assert_eq!(found, (19, 0), "seed {seed}");
+        // The next ones are taken as ever.
+        spool.settle(first..first + 20, now);
+        checkpoint(&mut spool, &disk, &mut now);
+        assert_eq!(open_after_kill(spool, &disk), 0);
+    }
+}
+
+/// Runs the job of a checkpoint.
+fn checkpoint(spool: &mut Spool<SimDisk>, disk: &SimDisk, now: &mut Time) {
+    *now += Duration::from_millis(1100);
+    spool.want_checkpoint();
+    let job = spool.take_job(*now).expect("a checkpoint is wanted");
+    spool.finish(job.run(disk), *now);
 }
 
 fn work_until_written(spool: &mut Spool<SimDisk>, disk: &SimDisk, now: &mut Time) {
