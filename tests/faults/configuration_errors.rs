@@ -161,12 +161,9 @@ fn a_stream_that_appears_after_ten_seconds_gets_what_was_held_for_it() -> Result
         metrics.sum(BLOCKED, &[]) == 0.0
     })?;
     judge_exact(&stand, vec![("late", late), ("there", there)])?;
-    let entries = lines_about(&stand, "stream blocked: its shards are not known", "late");
-    let exits = lines_about(
-        &stand,
-        "shards of the stream are known: it works again",
-        "late",
-    );
+    let held = "stream blocked: records are held, one probes";
+    let entries = lines_about(&stand, held, "late");
+    let exits = lines_about(&stand, "stream works again", "late");
     ensure!(
         (entries, exits) == (1, 1),
         "{entries} lines on entry, {exits} on exit"
