@@ -10,7 +10,10 @@ use crate::checkpoint::{Checkpoint, ListedSegment};
 use crate::spool::{AHEAD_SEGMENTS, RESERVE_SEGMENTS, Spool};
 
 /// Least time between checkpoints that are taken to make segments free.
-const CHECKPOINT_GAP: Duration = Duration::from_millis(100);
+pub(crate) const CHECKPOINT_GAP: Duration = Duration::from_millis(100);
+/// From this part of the limit on, in percent, segments are made free as soon as they can be: whoever refuses or waits
+/// because the log is nearly full should not do so for longer than it is.
+const CROWDED_PERCENT: u64 = 75;
 
 impl<F: Fs> Spool<F> {
     /// Asks for a checkpoint whatever the time is: at shutdown.
@@ -23,11 +26,12 @@ impl<F: Fs> Spool<F> {
         !self.checkpoint_wanted && now.since(self.checkpointed_at) >= CHECKPOINT_GAP
     }
 
-    /// True when segments are short and another checkpoint would bring some nearer to use.
+    /// True when segments are short, or most of them are full, and another checkpoint would bring some nearer to use.
     pub(crate) fn checkpoint_would_free(&self) -> bool {
         let short = self.ready.len() < RESERVE_SEGMENTS + AHEAD_SEGMENTS;
+        let crowded = self.full_segments() * 100 >= self.publishable_max() * CROWDED_PERCENT;
         let [(a, _), (b, _)] = self.checkpoints;
-        short
+        (short || crowded)
             && self.sealed().any(|(_, segment)| match segment.settled_in {
                 Some(generation) => generation > a.min(b),
                 None => self.is_settled(segment),

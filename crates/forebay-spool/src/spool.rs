@@ -20,6 +20,7 @@ use crate::open_ids::{Event, OpenIds};
 use crate::record::StreamKey;
 use crate::replay::Held;
 use crate::segment::{PAGE, SegmentHeader, Summary};
+use crate::snapshot::CHECKPOINT_GAP;
 use crate::stat::Counters;
 use crate::wire::{round_up, wide};
 
@@ -344,6 +345,8 @@ impl<F: Fs> Spool<F> {
             // One that is wanted waits for the job that runs, or for the time of its next try.
             (true, _) if self.job_running => Time::NEVER,
             (true, _) => self.checkpoint_at,
+            // A segment is free when two checkpoints say so, and nothing else may come to wake anybody for the second.
+            (false, _) if self.checkpoint_would_free() => self.checkpointed_at + CHECKPOINT_GAP,
             (false, true) => self.checkpointed_at + CHECKPOINT_INTERVAL,
             (false, false) => Time::NEVER,
         };
