@@ -54,6 +54,9 @@ def split(client, name):
 
 def merge(client, name):
     shards = open_shards(client, name)
+    if len(shards) == 1:
+        # Nothing to merge it with: the other way of resharding.
+        return split(client, name)
     pairs = zip(shards, shards[1:])
     left, right = min(pairs, key=lambda pair: pair[1][1] - pair[0][0])
     client.merge_shards(StreamName=name, ShardToMerge=left[2], AdjacentShardToMerge=right[2])

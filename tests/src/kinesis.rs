@@ -65,10 +65,11 @@ pub fn split_shard(endpoint: &str, name: &str) -> Result<()> {
     run(&mut boto3("split", endpoint, name)?).map(drop)
 }
 
-/// Merges the two neighbouring open shards with the narrowest range, and waits until the stream is active.
+/// Merges the two neighbouring open shards with the narrowest range, and waits until the stream is active. An only shard
+/// is split instead.
 ///
 /// # Errors
-/// If the service refuses, as when there is only one shard.
+/// If the service refuses.
 pub fn merge_shards(endpoint: &str, name: &str) -> Result<()> {
     run(&mut boto3("merge", endpoint, name)?).map(drop)
 }
