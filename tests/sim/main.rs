@@ -17,6 +17,8 @@ mod service;
 mod shell;
 mod world;
 
+use std::panic::{RefUnwindSafe, catch_unwind, resume_unwind};
+
 use forebay_core::Ordering;
 
 use crate::world::World;
@@ -40,10 +42,20 @@ fn run(seed: u64, ordering: Ordering) -> World {
 }
 
 fn check(ordering: Ordering) {
+    check_seeds(ordering, |seed| checks::check(&run(seed, ordering)));
+}
+
+/// Judges the world of every seed. A panic of the product must name its seed too.
+fn check_seeds(ordering: Ordering, judge: impl Fn(u64) -> Result<(), String> + RefUnwindSafe) {
     for seed in seeds() {
-        let world = run(seed, ordering);
-        if let Err(problem) = checks::check(&world) {
-            panic!("seed {seed}, ordering {ordering}: {problem}");
+        let again = format!("FOREBAY_SIM_FIRST={seed} FOREBAY_SIM_SEEDS=1 shows it again");
+        match catch_unwind(|| judge(seed)) {
+            Ok(Ok(())) => {}
+            Ok(Err(problem)) => panic!("seed {seed}, ordering {ordering}: {problem}\n{again}"),
+            Err(panic) => {
+                eprintln!("seed {seed}, ordering {ordering}: {again}");
+                resume_unwind(panic);
+            }
         }
     }
 }

@@ -30,20 +30,9 @@ fn run(seed: u64, ordering: Ordering, wiring: Wiring) -> World {
 }
 
 fn check(ordering: Ordering) {
-    for seed in crate::seeds() {
-        // A panic of the product must name its seed too.
-        let outcome =
-            std::panic::catch_unwind(|| checks::check(&run(seed, ordering, Wiring::Right)));
-        let again = format!("FOREBAY_SIM_FIRST={seed} FOREBAY_SIM_SEEDS=1 shows it again");
-        match outcome {
-            Ok(Ok(())) => {}
-            Ok(Err(problem)) => panic!("seed {seed}, ordering {ordering}: {problem}\n{again}"),
-            Err(panic) => {
-                eprintln!("seed {seed}, ordering {ordering}: {again}");
-                std::panic::resume_unwind(panic);
-            }
-        }
-    }
+    crate::check_seeds(ordering, |seed| {
+        checks::check(&run(seed, ordering, Wiring::Right))
+    });
 }
 
 #[test]
