@@ -75,7 +75,7 @@ async fn need_role(
         Err(refused) => {
             let message = match refused {
                 Refusal::NoToken => {
-                    "this needs Authorization: Bearer with a token of admin.token_file"
+                    "this needs Authorization: Bearer with a token of admin.token_file, by default admin-token in the data directory"
                 }
                 _ => "the token is not known",
             };

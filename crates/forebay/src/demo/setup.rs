@@ -129,7 +129,11 @@ impl Setup {
             lines.push(format!("MQTT      mqtt://{address} (listener {name})"));
         }
         if let Some(admin) = server.admin() {
-            lines.push(format!("admin     http://{admin}/metrics, /statusz"));
+            let token = self.path().join("data/admin-token");
+            lines.push(format!(
+                "admin     http://{admin}/metrics, and /statusz with the token in {}",
+                token.display()
+            ));
         }
         lines.push(format!(
             "spool     {}, removed at the end",
